@@ -1,0 +1,53 @@
+# `make` lists the targets. Each sees to its own set-up, and a set-up that is up to date costs a fraction of a second.
+#   ARGS=...           arguments for the command that the target runs
+#   VENV=...           folder of the virtual environment (default .venv)
+#   TROUPE_PYTHON=...  interpreter to make it with (default: the first on PATH that is new enough)
+
+VENV ?= .venv
+ARGS ?=
+BIN := $(VENV)/bin
+export TROUPE_PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check formatting lint types format bench pins clean setup redis
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: setup ## show pooling at work on real MCP servers
+	@$(BIN)/troupe demo $(ARGS)
+
+test: setup redis ## run the tests
+	@$(BIN)/pytest $(ARGS)
+
+check: formatting lint types test ## formatting, lint, types and tests: what CI runs
+
+formatting: setup
+	@$(BIN)/ruff format --check
+
+lint: setup
+	@$(BIN)/ruff check
+
+types: setup
+	@$(BIN)/pyright --pythonpath $(BIN)/python
+
+format: setup ## format, and mend what ruff can mend safely
+	@$(BIN)/ruff check --fix-only
+	@$(BIN)/ruff format
+
+bench: setup redis ## run the benchmarks
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+pins: setup ## bring constraints.txt up to date with pyproject.toml (ARGS=--upgrade for the newest versions)
+	@.ci/pins "$(VENV)" $(ARGS)
+
+clean: ## remove the virtual environments, caches and builds
+	rm -rf .venv .venv-newest build dist .pytest_cache .ruff_cache .hypothesis
+	find actors protocol tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+setup:
+	@.ci/setup "$(VENV)"
+
+# Without a server the tests that need one fail by name, and the rest still run.
+redis:
+	@.ci/redis "$(VENV)" || true

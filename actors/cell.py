@@ -1,0 +1,149 @@
+"""What the runtime knows of one actor; also its local `Ref`.
+
+One object serves as both, since a system holds a hundred thousand of them: an idle actor costs its cell and itself.
+"""
+
+from enum import Enum, auto
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import anyio.lowlevel
+
+from actors.ref import Ref, Terminated
+from actors.reply import Reply
+from protocol.errors import SystemClosed, WrongThread
+from protocol.message import Request
+
+if TYPE_CHECKING:
+    from actors.actor import Actor
+    from actors.effect import Effect
+    from actors.system import System
+    from actors.timer import Timer
+
+M_contra = TypeVar("M_contra", contravariant=True)
+R = TypeVar("R")
+
+
+class Life(Enum):
+    """Where an actor is in its life."""
+
+    RUNNING = auto()
+    STOPPING = auto()
+    """It takes no more messages; its children and effects are ending."""
+    STOPPED = auto()
+
+
+class Cell(Ref[M_contra], Generic[M_contra]):
+    """An actor's state as far as the runtime is concerned. The containers stay None until they are used."""
+
+    __slots__ = (
+        "_name",
+        "_replies",
+        "actor",
+        "children",
+        "effects",
+        "life",
+        "parent",
+        "reason",
+        "system",
+        "timers",
+        "watchers",
+    )
+
+    def __init__(self, system: "System", actor: "Actor[M_contra]", name: str, parent: "Cell[Any] | None") -> None:
+        self.system = system
+        self.actor = actor
+        self.parent = parent
+        self.life = Life.RUNNING
+        self.reason: Exception | None = None
+        self.children: dict[str, Cell[Any]] | None = None
+        self.effects: set[Effect] | None = None
+        self.timers: set[Timer] | None = None
+        self.watchers: list[Cell[Any]] | None = None
+        self._replies: set[Reply[Any]] | None = None
+        self._name = name
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def path(self) -> str:
+        above = f"/{self.system.name}" if self.parent is None else self.parent.path
+        return f"{above}/{self._name}"
+
+    @property
+    def is_alive(self) -> bool:
+        return self.life is Life.RUNNING
+
+    @property
+    def open_replies(self) -> set[Reply[Any]]:
+        """The replies that the actor keeps and has yet to answer."""
+        if self._replies is None:
+            self._replies = set()
+        return self._replies
+
+    def tell(self, message: M_contra) -> None:
+        system = self.system
+        if get_ident() != system.thread:
+            raise self.unreachable(message)
+        if system.is_busy:
+            system.queue.append((self, message, None))
+        else:
+            system.dispatch(self, message, None)
+
+    async def ask(self, request: Request[R], *, timeout: float | None = None) -> R:
+        system = self.system
+        if get_ident() != system.thread:
+            raise self.unreachable(request)
+        # Looked for before the request is sent: between an answer and its return there is then no point to be cancelled at.
+        if system.owes_a_yield():
+            await anyio.lowlevel.checkpoint()
+        else:
+            await system.backend.check_cancelled()
+        reply = Reply(request, self)
+        if system.is_busy:
+            system.queue.append((self, request, reply))
+        else:
+            system.dispatch(self, request, reply)
+        if reply.is_open:
+            return await reply.wait(timeout)
+        return reply.take()
+
+    def stop(self) -> None:
+        self.system.stop_actor(self, None)
+
+    # --- for the runtime
+
+    def deliver(self, message: Any) -> None:
+        """Deliver what the actor itself has set in motion: an effect's outcome, a timer's message. In turn, as `tell`."""
+        if self.life is Life.RUNNING:
+            self.tell(message)
+
+    def signal(self, signal: object) -> None:
+        """Deliver what the runtime has to say. Served before messages."""
+        if self.life is Life.RUNNING:
+            self.system.signal(self, signal)
+
+    def watch(self, watcher: "Cell[Any]") -> None:
+        """Send `watcher` a `Terminated` when this actor ends, or now if it has ended."""
+        if self.life is Life.STOPPED:
+            watcher.signal(Terminated(self, self.reason))
+        elif self.watchers is None:
+            self.watchers = [watcher]
+        else:
+            self.watchers.append(watcher)
+
+    @property
+    def has_dependants(self) -> bool:
+        """Whether a child or an effect has yet to end."""
+        return bool(self.children or self.effects)
+
+    def unreachable(self, what: object) -> Exception:
+        """Why `what` cannot be sent from here."""
+        name = type(what).__name__
+        if self.system.thread == 0:
+            return SystemClosed(f"{self.path} was sent {name}, but its system is not open")
+        return WrongThread(
+            f"{self.path} was sent {name} from another thread: send it from the thread that runs the system"
+        )

@@ -1,0 +1,65 @@
+"""What is done for an actor that must wait: a task, whose outcome comes back as a message."""
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import anyio
+
+from protocol.message import message
+
+if TYPE_CHECKING:
+    from actors.cell import Cell
+
+T = TypeVar("T")
+
+
+@message
+class Succeeded(Generic[T]):
+    """The effect returned `value`."""
+
+    value: T
+
+
+@message
+class Failed:
+    """The effect raised `error`. An exception group arrives whole."""
+
+    error: Exception
+
+
+@message
+class Cancelled:
+    """The effect was cancelled, by its actor or by the actor's end."""
+
+
+class Effect:
+    """A running effect, as its actor sees it."""
+
+    __slots__ = ("_owner", "_run", "_scope", "_then")
+
+    def __init__(self, owner: "Cell[Any]", run: Callable[[], Awaitable[Any]], then: Callable[[Any], Any]) -> None:
+        self._owner = owner
+        self._scope = anyio.CancelScope()
+        self._run = run
+        self._then = then
+
+    def cancel(self) -> None:
+        """Cancel the task. Its outcome still arrives once it has ended: `Cancelled`, unless it ended otherwise before."""
+        self._scope.cancel()
+
+    async def execute(self) -> None:
+        """Run to the end, and tell the owner. Only the system calls this, in a task of its own."""
+        outcome: Succeeded[Any] | Failed | Cancelled = Cancelled()
+        owner = self._owner
+        try:
+            try:
+                with self._scope:
+                    outcome = Succeeded(await self._run())
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is the owner's to judge
+                outcome = Failed(error)
+        finally:
+            try:
+                owner.deliver(self._then(outcome))
+            except Exception as error:  # noqa: BLE001 - `then` is the actor's code: its failure is the actor's
+                owner.system.effect_failed(owner, error)
+            owner.system.effect_ended(owner, self)

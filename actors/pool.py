@@ -1,0 +1,191 @@
+"""The pool, as its users see it."""
+
+import secrets
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+import anyio
+
+from actors.connection import Connector, StreamableHttp
+from actors.lease import Lease
+from actors.registry import Close, Registry
+from actors.statistics import PoolStats
+from actors.supervisor import Acquire
+from actors.system import open_system
+from protocol.errors import AcquireTimeout, ActorStopped, AskTimeout, PoolClosed, SystemClosed
+from protocol.keys import ANONYMOUS, NOT_FORWARDED, PoolKey, check_headers, pool_key
+from protocol.settings import PoolSettings, Upstream
+
+
+class Pool:
+    """Live sessions with MCP servers, to be lent. Made by `open_pool`.
+
+    Attributes:
+        settings: how it behaves.
+    """
+
+    def __init__(self, settings: PoolSettings, *, name: str, connector: Connector | None) -> None:
+        self.settings = settings
+        self._secret = settings.identity_secret or secrets.token_bytes(32)
+        self._system = open_system(name)
+        self._registry_actor = Registry(settings, connector or StreamableHttp())
+        self._anonymous = 0
+        self._is_open = False
+
+    async def __aenter__(self) -> Self:
+        await self._system.__aenter__()
+        self._registry = self._system.spawn(self._registry_actor, name="registry")
+        self._is_open = True
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        await self.close()
+        return await self._system.__aexit__(exc_type, exc, traceback)
+
+    async def close(self) -> None:
+        """Close every session and refuse whoever waits, within twice `close_timeout`. Calls under way end with an error.
+
+        Leaving `async with` does this too. Cancellation does not cut it short, since it is bounded and servers are to be told.
+        Closing again waits for the same end.
+        """
+        self._is_open = False
+        with anyio.move_on_after(2 * self.settings.close_timeout, shield=True):
+            try:
+                await self._registry.ask(Close())
+            except (ActorStopped, SystemClosed):
+                pass  # it is closed already
+
+    def session(
+        self,
+        upstream: Upstream,
+        *,
+        headers: Mapping[str, str] | None = None,
+        user: str | None = None,
+        gateway_id: str | None = None,
+        timeout: float | None = None,
+    ) -> "Borrowing":
+        """Borrow a session for the length of an `async with`: `async with pool.session(echo) as session`.
+
+        Arguments and errors are those of `acquire`. Leaving releases the lease if it is still held; it never raises, and never
+        hides the body's exception.
+        """
+        return Borrowing(self, upstream, headers, user, gateway_id, timeout)
+
+    async def acquire(
+        self,
+        upstream: Upstream,
+        *,
+        headers: Mapping[str, str] | None = None,
+        user: str | None = None,
+        gateway_id: str | None = None,
+        timeout: float | None = None,
+    ) -> Lease:
+        """Borrow a session until `lease.release()`.
+
+        Args:
+            upstream: the server.
+            headers: sent with every request under this lease. Those that authenticate (`authorization`, `cookie`, `x-api-key`,
+                `x-tenant-id`, `x-user-id`) make the identity, and sessions are never shared between identities. Without any
+                of them the caller is anonymous. Headers that belong to the protocol or the connection are left out.
+            user: who the session is for; users never share sessions.
+            gateway_id: on whose behalf; gateways never share sessions.
+            timeout: how long to wait, in seconds; None means the pool's `acquire_timeout`.
+
+        Returns:
+            A lease of a session that is nobody else's until it is released.
+
+        Raises:
+            ConnectFailed: a session was opened for this caller, and that failed.
+            AcquireTimeout: no session became free in time.
+            PoolFull: `max_waiting` callers wait already.
+            PoolClosed: the pool is closed, or was while this waited.
+            InvalidSettings: a header cannot be sent.
+
+        Cancellation: whatever was granted goes back to the pool, and to the next waiter.
+        """
+        if not self._is_open:
+            raise PoolClosed(
+                f"the pool {self._system.name} is not open: enter it with `async with`, or open another one"
+            )
+        sent, key = self._key(upstream, headers, user, gateway_id)
+        try:
+            return await self._registry.ask(
+                Acquire(key, upstream, sent), timeout=self.settings.acquire_timeout if timeout is None else timeout
+            )
+        except AskTimeout:
+            waited = self.settings.acquire_timeout if timeout is None else timeout
+            state = self._registry_actor.describe(key)
+            raise AcquireTimeout(f"no session became free within {waited} s in the {state}") from None
+        except (ActorStopped, SystemClosed) as error:
+            raise PoolClosed(f"the pool {self._system.name} ended while this caller waited") from error
+
+    def _key(
+        self, upstream: Upstream, headers: Mapping[str, str] | None, user: str | None, gateway_id: str | None
+    ) -> tuple[Mapping[str, str], PoolKey]:
+        sent: dict[str, str] = {}
+        if headers:
+            check_headers(headers)
+            sent = {name: value for name, value in headers.items() if name.lower() not in NOT_FORWARDED}
+        key = pool_key(upstream, headers=sent, user=user, gateway_id=gateway_id, secret=self._secret)
+        if key.identity == ANONYMOUS:
+            self._anonymous += 1
+        return sent, key
+
+    def stats(self) -> PoolStats:
+        """The pool's figures as they are now. Cheap, and works on a closed pool too."""
+        return PoolStats(keys=tuple(self._registry_actor.stats()), anonymous=self._anonymous)
+
+    def __repr__(self) -> str:
+        return f"<Pool {self._system.name}, {'open' if self._is_open else 'closed'}>"
+
+
+class Borrowing:
+    """What `pool.session()` returns: a lease for the length of an `async with`."""
+
+    __slots__ = ("_arguments", "_lease", "_pool")
+
+    def __init__(
+        self,
+        pool: Pool,
+        upstream: Upstream,
+        headers: Mapping[str, str] | None,
+        user: str | None,
+        gateway_id: str | None,
+        timeout: float | None,
+    ) -> None:
+        self._pool = pool
+        self._arguments = (upstream, headers, user, gateway_id, timeout)
+        self._lease: Lease | None = None
+
+    async def __aenter__(self) -> Lease:
+        if self._lease is not None and self._lease.is_held:
+            raise RuntimeError("this session is borrowed already: call pool.session() again for another one")
+        upstream, headers, user, gateway_id, timeout = self._arguments
+        self._lease = await self._pool.acquire(
+            upstream, headers=headers, user=user, gateway_id=gateway_id, timeout=timeout
+        )
+        return self._lease
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._lease is not None and self._lease.is_held:
+            self._lease.release()
+
+
+def open_pool(
+    settings: PoolSettings | None = None, *, name: str = "troupe", connector: Connector | None = None
+) -> Pool:
+    """A new pool, to be entered: `async with open_pool(PoolSettings(max_size=10)) as pool`.
+
+    Args:
+        settings: how it behaves; None means the defaults.
+        name: what errors and logs call it.
+        connector: how sessions are opened; None means over Streamable HTTP. Tests may give their own.
+
+    Leaving it closes every session (see `Pool.close`) and leaves nothing running.
+    """
+    return Pool(settings or PoolSettings(), name=name, connector=connector)

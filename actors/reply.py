@@ -1,0 +1,139 @@
+"""The slot that an ask waits on."""
+
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import anyio
+
+from protocol.errors import ActorStopped, AskTimeout, NoReply
+from protocol.message import Request, message
+
+if TYPE_CHECKING:
+    from actors.cell import Cell
+
+R = TypeVar("R")
+
+
+class _State(Enum):
+    PENDING = auto()
+    ANSWERED = auto()
+    FAILED = auto()
+    OVER = auto()
+    """The asker took the answer, or has gone."""
+
+
+class Reply(Generic[R]):
+    """Where the answer to one request goes.
+
+    An actor that cannot answer within the turn keeps the slot (`self.keep_reply()`) and answers in a later one. Every slot is
+    answered: by the actor, or by the runtime when the actor forgets it or stops. A slot is hashable and stands for its asker.
+
+    Attributes:
+        request: what was asked.
+        holder: the actor that is to answer. Only the runtime sets it.
+        kept: whether the holder keeps the slot beyond its turn. Only the runtime sets it.
+    """
+
+    __slots__ = ("_event", "_state", "_value", "holder", "kept", "request")
+
+    def __init__(self, request: Request[R], holder: "Cell[Any]") -> None:
+        self.request = request
+        self.holder = holder
+        self.kept = False
+        self._state = _State.PENDING
+        self._value: Any = None
+        self._event: anyio.Event | None = None
+
+    # --- for actors
+
+    @property
+    def is_open(self) -> bool:
+        """Whether somebody still waits for the answer."""
+        return self._state is _State.PENDING
+
+    def answer(self, value: R) -> None:
+        """Give the asker its answer. If the asker has gone, `value` comes back to the actor as a signal, `Unclaimed`.
+
+        Answering again changes nothing: the first answer counts.
+        """
+        self._let_go()
+        if self._state is _State.OVER:
+            self.holder.signal(Unclaimed(self, value))
+        else:
+            self._fill(_State.ANSWERED, value)
+
+    def fail(self, error: Exception) -> None:
+        """Raise `error` in the asker; if the asker has gone, do nothing."""
+        self._let_go()
+        self._fill(_State.FAILED, error)
+
+    def _fill(self, state: _State, value: Any) -> None:
+        if self._state is _State.PENDING:
+            self._state = state
+            self._value = value
+            if self._event is not None:
+                self._event.set()
+
+    def _let_go(self) -> None:
+        if self.kept:
+            self.kept = False
+            self.holder.open_replies.discard(self)
+
+    # --- for the runtime
+
+    def forgotten(self) -> None:
+        """The turn that handled the request neither answered nor kept the slot."""
+        self.fail(
+            NoReply(f"{self.holder.path} did not answer {type(self.request).__name__}: answer it, or keep its reply")
+        )
+
+    def holder_stopped(self, reason: Exception | None) -> None:
+        """The actor that was to answer has stopped."""
+        error = ActorStopped(f"{self.holder.path} has stopped and cannot answer {type(self.request).__name__}")
+        error.__cause__ = reason
+        self.fail(error)
+
+    def take(self) -> R:
+        """The answer, which is the asker's from now on."""
+        state, self._state = self._state, _State.OVER
+        if state is _State.FAILED:
+            raise self._value
+        return self._value
+
+    async def wait(self, timeout: float | None) -> R:
+        """Wait for the answer and take it. However this ends, nothing that was granted is lost."""
+        self._event = anyio.Event()
+        try:
+            with anyio.move_on_after(timeout):
+                await self._event.wait()
+        except BaseException:
+            self._withdraw()
+            raise
+        if self._state is _State.PENDING:
+            self._withdraw()
+            raise AskTimeout(f"{self.holder.path} did not answer {type(self.request).__name__} within {timeout} s")
+        return self.take()
+
+    def _withdraw(self) -> None:
+        """The asker goes, cancelled or out of time: hand back what is in the slot, or tell whoever keeps it."""
+        state, self._state = self._state, _State.OVER
+        if state is _State.ANSWERED:
+            self.holder.signal(Unclaimed(self, self._value))
+        elif state is _State.PENDING and self.kept:
+            self._let_go()
+            self.holder.signal(AskerGone(self))
+
+
+@message
+class AskerGone:
+    """Signal: whoever waits on this reply, which the actor kept, was cancelled or ran out of time."""
+
+    reply: Reply[Any]
+
+
+@message
+class Unclaimed:
+    """Signal: an answer that its asker did not live to take, given back to the actor that gave it."""
+
+    reply: Reply[Any]
+    value: Any

@@ -1,0 +1,150 @@
+"""Every error that Troupe raises, in one small hierarchy.
+
+A message says what was asked, of which pool or actor, in which state, and what to do about it. It never holds a credential, a
+query string or userinfo. What a gateway needs in order to answer *its* caller is on the class or the instance: `http_status`,
+the JSON-RPC `code`, `retry_after` in seconds where it is known, and `safe_to_retry`, which is true only when the request
+cannot have run.
+"""
+
+from typing import ClassVar
+
+
+class TroupeError(Exception):
+    """The root of all errors that Troupe raises."""
+
+    http_status: ClassVar[int] = 500
+    """What a gateway answers over HTTP when it has nothing better to say."""
+
+    code: ClassVar[int] = -32603
+    """What a gateway answers over JSON-RPC: one of its reserved codes, or one of MCP's in -32000 to -32099."""
+
+    safe_to_retry: ClassVar[bool] = False
+    """True when the same request can be sent again without a risk that it runs twice."""
+
+    retry_after: float | None = None
+    """Seconds to wait before another try, where that is known."""
+
+
+# --- the pool ---------------------------------------------------------------------------------------------------------
+
+
+class InvalidSettings(TroupeError, ValueError):
+    """A setting, an upstream or a header cannot be used; the message names it and what would be accepted."""
+
+    http_status = 400
+    code = -32602
+
+
+class PoolClosed(TroupeError):
+    """The pool is closed, or was closed while the caller waited."""
+
+    http_status = 503
+    code = -32000
+    safe_to_retry = True
+
+
+class PoolFull(TroupeError):
+    """`max_waiting` callers wait for this pool key already."""
+
+    http_status = 503
+    code = -32000
+    safe_to_retry = True
+
+
+class AcquireTimeout(TroupeError, TimeoutError):
+    """No session became free within the acquire timeout."""
+
+    http_status = 503
+    code = -32001
+    safe_to_retry = True
+
+
+class LeaseReleased(TroupeError):
+    """A lease was used or released after its release."""
+
+
+class ConnectFailed(TroupeError):
+    """No session could be opened; `step` says how far it came, `status` what the server answered over HTTP, if it did."""
+
+    http_status = 502
+    code = -32000
+    safe_to_retry = True
+
+    def __init__(self, message: str, *, step: str, status: int | None = None, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.step = step
+        self.status = status
+        self.retry_after = retry_after
+
+
+# --- a call on a lease ------------------------------------------------------------------------------------------------
+
+
+class CallFailed(TroupeError):
+    """A call ended without the server's answer. Its subclasses say why, and whether the call may have run."""
+
+    http_status = 502
+    code = -32000
+
+
+class UpstreamUnreachable(CallFailed):
+    """The call could not be sent: nothing listens there. It has not run."""
+
+    safe_to_retry = True
+
+
+class CallInterrupted(CallFailed):
+    """The call was sent, and the connection or the session ended before its answer. It may have run."""
+
+
+class SessionTerminated(CallFailed):
+    """The server no longer knows the session (HTTP 404, MCP 2025-11-25, "Session Management"). The call has not run."""
+
+    safe_to_retry = True
+
+
+class UpstreamRefused(CallFailed):
+    """The server answered the call with an HTTP error instead of a JSON-RPC response; see `status`."""
+
+    def __init__(self, message: str, *, status: int, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after = retry_after
+
+
+# --- the runtime ------------------------------------------------------------------------------------------------------
+
+
+class ActorError(TroupeError):
+    """The root of what the actor runtime raises."""
+
+
+class ActorStopped(ActorError):
+    """The actor that was asked has stopped, or stopped before it answered."""
+
+
+class AskTimeout(ActorError, TimeoutError):
+    """The actor did not answer in time. Whatever it answers later goes back to it."""
+
+
+class NoReply(ActorError):
+    """The actor handled the request without answering it or keeping its reply for later."""
+
+
+class NameTaken(ActorError, ValueError):
+    """A living sibling has this name already."""
+
+
+class SystemClosed(ActorError):
+    """The actor system is not open: it has not been entered, or it was left."""
+
+
+class WrongThread(ActorError):
+    """A message was sent from another thread than the one that runs the system."""
+
+
+# --- the machines -----------------------------------------------------------------------------------------------------
+
+
+class IllegalTransition(TroupeError):
+    """A machine was given an event that its table has no row for: a fault in Troupe, never in its user."""

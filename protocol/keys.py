@@ -1,0 +1,126 @@
+"""Who a session may be shared with: pool keys and the identity in them.
+
+The rules
+---------
+- A session is lent within one pool key only: (user, url, identity, transport, gateway id).
+- The identity is a keyed hash over the authentication headers, by lower-case name, in a fixed order, each name and value
+  preceded by its length. So no two different sets of headers meet in one text, and without the key nobody can try out
+  low-entropy values against an identity seen in a log.
+- No authentication headers: the identity is anonymous, and whoever asks without them shares sessions.
+- The digest is never shortened in a key. What is shown of a key holds eight digits of it and no query string.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from protocol.errors import InvalidSettings
+from protocol.settings import Upstream
+
+IDENTITY_HEADERS = ("authorization", "cookie", "x-api-key", "x-tenant-id", "x-user-id")
+ANONYMOUS = ""
+
+NOT_FORWARDED = frozenset(
+    {
+        # the gateway's own
+        "x-mcp-session-id",
+        # the protocol's: a session has its own
+        *("last-event-id", "mcp-method", "mcp-name", "mcp-protocol-version", "mcp-session-id"),
+        # the connection's (RFC 9110, section 7.6.1) and the message's
+        *(
+            "accept",
+            "connection",
+            "content-length",
+            "content-type",
+            "host",
+            "keep-alive",
+            "te",
+            "trailer",
+            "transfer-encoding",
+        ),
+        *("proxy-connection", "upgrade"),
+    }
+)
+"""Headers that are never passed on to a server, in lower case."""
+
+
+class PoolKey(NamedTuple):
+    """What must be equal for two callers to share a session. A tuple, so that looking it up costs no Python code."""
+
+    user: str | None
+    url: str
+    identity: str
+    transport: str
+    gateway_id: str | None
+
+    @property
+    def name(self) -> str:
+        """The key as it may be shown: enough to tell keys apart, nothing that is secret."""
+        shown = [self.url.partition("?")[0].partition("#")[0]]
+        if self.user is not None:
+            shown.append(f"user {hashlib.sha256(self.user.encode()).hexdigest()[:8]}")
+        shown.append(f"identity {self.identity[:8]}" if self.identity else "anonymous")
+        if self.gateway_id is not None:
+            shown.append(f"gateway {self.gateway_id}")
+        return ", ".join(shown)
+
+    def __repr__(self) -> str:
+        return f"<PoolKey {self.name}>"
+
+
+def identify(headers: Mapping[str, str] | None, *, secret: bytes) -> str:
+    """The identity that these headers prove, as 64 hexadecimal digits, or `ANONYMOUS` when none of them is a credential.
+
+    Header names are compared without regard to case (RFC 9110, section 5.1).
+
+    Raises:
+        InvalidSettings: a header is given twice under names that differ in case only.
+    """
+    if not headers:
+        return ANONYMOUS
+    given: dict[str, str] = {}
+    for name, value in headers.items():
+        if (lower := name.lower()) in given:
+            raise InvalidSettings(f"header {lower} is given twice, in different cases: give it once")
+        given[lower] = value
+    digest = hmac.new(secret, digestmod=hashlib.sha256)
+    known = False
+    for name in IDENTITY_HEADERS:
+        if (value := given.get(name)) is None:
+            continue
+        known = True
+        for text in (name.encode(), value.encode()):
+            digest.update(len(text).to_bytes(8, "big"))
+            digest.update(text)
+    return digest.hexdigest() if known else ANONYMOUS
+
+
+def pool_key(
+    upstream: Upstream,
+    *,
+    headers: Mapping[str, str] | None = None,
+    user: str | None = None,
+    gateway_id: str | None = None,
+    secret: bytes,
+) -> PoolKey:
+    """The key under which this caller's sessions are pooled."""
+    transport = "streamable-http" if upstream.mode == "auto" else f"streamable-http;{upstream.mode}"
+    return PoolKey(user, upstream.url, identify(headers, secret=secret), transport, gateway_id)
+
+
+def check_headers(headers: Mapping[str, str] | None) -> None:
+    """Refuse headers that could be read as more than one header (RFC 9110, section 5.5).
+
+    Raises:
+        InvalidSettings: a name or value is not text, is not ASCII-encodable, or has CR, LF or NUL in it. The value is not shown.
+    """
+    for name, value in (headers or {}).items():
+        if not isinstance(name, str) or not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidSettings(f"header {name!r}: names and values must be text")
+        if not name or not name.isascii() or any(character in name for character in "\r\n\0: "):
+            raise InvalidSettings(
+                f"header name {name!r} is not one: it must be ASCII, without spaces, colons or line breaks"
+            )
+        if not value.isascii() or any(character in value for character in "\r\n\0"):
+            raise InvalidSettings(f"header {name}: its value must be ASCII, without line breaks or NUL")

@@ -1,0 +1,372 @@
+"""The pool of one key: its sessions, its leases, its waiters and its permits, in one machine.
+
+The rules
+---------
+- Permits: every session that has not ENDED holds one of `max_size`. The permit is taken before the session is opened.
+- Nobody waits while a session is idle, or while one could be opened: an `Acquire` is served from the idle sessions, the last
+  used first; else it waits, and a session is opened for it if a permit is free.
+- A session that comes back, or opens, goes straight to the oldest waiter.
+- As many sessions are being opened as there are waiters for them, and no more. When an opening fails and the others still
+  being opened are too few, the oldest waiter is told why. So every failed attempt ends somebody's wait: nobody waits for ever
+  on a server that is down.
+- A lease is a number that is never used again. What is said of a lease that has ended changes nothing.
+
+`handle` is the one way in. It answers with what must be done: `Open`, `Grant`, `Refuse`, `AwaitCalls`, `Close`, `Finished`.
+Tickets stand for waiting callers, and belong to whoever drives the machine, as do the clocks.
+"""
+
+from collections.abc import Hashable
+from typing import assert_never
+
+from protocol.errors import ConnectFailed, PoolClosed, PoolFull, TroupeError
+from protocol.message import message
+from protocol.session import SessionEvent, SessionState, step
+
+Ticket = Hashable
+
+# --- events -----------------------------------------------------------------------------------------------------------
+
+
+@message
+class Acquire:
+    """A caller wants a session."""
+
+    ticket: Ticket
+
+
+@message
+class Withdraw:
+    """A caller that may be waiting has gone: cancelled, or out of time."""
+
+    ticket: Ticket
+
+
+@message
+class Release:
+    """A lease is over. `busy`: calls made under it have not ended yet."""
+
+    lease: int
+    busy: bool
+
+
+@message
+class CallsEnded:
+    """The last call under way of a lease that was released busy has ended."""
+
+    lease: int
+
+
+@message
+class CallsOverdue:
+    """The calls of a lease that was released busy were waited for long enough."""
+
+    lease: int
+
+
+@message
+class SessionOpened:
+    """A session finished its handshake."""
+
+    session: int
+
+
+@message
+class SessionBroke:
+    """A session can no longer be trusted: its transport broke, or the server does not know it any more."""
+
+    session: int
+
+
+@message
+class SessionGone:
+    """A session has ended. `error`: why it could not be opened, where that is so."""
+
+    session: int
+    error: TroupeError | None = None
+
+
+@message
+class Shut:
+    """The pool closes."""
+
+
+PoolEvent = Acquire | Withdraw | Release | CallsEnded | CallsOverdue | SessionOpened | SessionBroke | SessionGone | Shut
+
+# --- effects ----------------------------------------------------------------------------------------------------------
+
+
+@message
+class Open:
+    """Open a session, with what the holder of this ticket brought."""
+
+    session: int
+    ticket: Ticket
+
+
+@message
+class Grant:
+    """Lend the session to the holder of the ticket."""
+
+    ticket: Ticket
+    session: int
+    lease: int
+
+
+@message
+class Refuse:
+    """Tell the holder of the ticket why there is no session for it."""
+
+    ticket: Ticket
+    error: TroupeError
+
+
+@message
+class AwaitCalls:
+    """Say `CallsOverdue` for this lease once the calls it left under way have been waited for long enough."""
+
+    lease: int
+
+
+@message
+class Close:
+    """Close the session."""
+
+    session: int
+
+
+@message
+class Finished:
+    """The pool is shut and its last session has ended."""
+
+
+PoolEffect = Open | Grant | Refuse | AwaitCalls | Close | Finished
+
+
+class _Session:
+    __slots__ = ("lease", "lent_at", "number", "state")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.state = SessionState.CONNECTING
+        self.lease: int | None = None
+        self.lent_at = 0.0
+
+
+@message
+class PoolCounts:
+    """The figures of one key. The longest wait and lease are those of now, in seconds."""
+
+    sessions: dict[SessionState, int]
+    waiting: int
+    free: int
+    hits: int
+    misses: int
+    opened: int
+    open_failures: int
+    broken: int
+    longest_wait: float
+    longest_lease: float
+
+
+class PoolMachine:
+    """The state of one key's pool.
+
+    Args:
+        name: what errors call the pool.
+        max_size: the permits.
+        max_waiting: how many callers may wait.
+    """
+
+    __slots__ = (
+        "_idle",
+        "_leases",
+        "_next_lease",
+        "_next_session",
+        "_sessions",
+        "_shut",
+        "_waiting",
+        "broken",
+        "hits",
+        "max_size",
+        "max_waiting",
+        "misses",
+        "name",
+        "open_failures",
+        "opened",
+    )
+
+    def __init__(self, name: str, *, max_size: int, max_waiting: int) -> None:
+        self.name = name
+        self.max_size = max_size
+        self.max_waiting = max_waiting
+        self._sessions: dict[int, _Session] = {}
+        self._idle: dict[int, _Session] = {}
+        self._leases: dict[int, _Session] = {}
+        self._waiting: dict[Ticket, float] = {}
+        self._next_session = 1
+        self._next_lease = 1
+        self._shut = False
+        self.hits = self.misses = self.opened = self.open_failures = self.broken = 0
+
+    def handle(self, event: PoolEvent, *, now: float) -> list[PoolEffect]:
+        """Take in what happened at `now`, in seconds of a clock that never goes back; answer what must be done, in order."""
+        match event:
+            case Acquire(ticket):
+                return self._acquire(ticket, now)
+            case Release(lease, busy):
+                return self._release(lease, now, busy=busy)
+            case Withdraw(ticket):
+                self._waiting.pop(ticket, None)
+                return []
+            case CallsEnded(lease):
+                return self._settle(lease, SessionEvent.RETURNED, now)
+            case CallsOverdue(lease):
+                return self._settle(lease, SessionEvent.OVERDUE, now)
+            case SessionOpened(number):
+                self.opened += 1
+                return self._move(self._sessions[number], SessionEvent.OPENED, now)
+            case SessionBroke(number):
+                self.broken += 1
+                return self._move(self._sessions[number], SessionEvent.BROKE, now)
+            case SessionGone(number, error):
+                return self._gone(self._sessions[number], error, now)
+            case Shut():
+                return self._shut_down(now)
+            case _:
+                assert_never(event)
+
+    def counts(self, *, now: float) -> PoolCounts:
+        """The figures as they are at `now`."""
+        sessions = dict.fromkeys(SessionState, 0)
+        for session in self._sessions.values():
+            sessions[session.state] += 1
+        return PoolCounts(
+            sessions=sessions,
+            waiting=len(self._waiting),
+            free=self.max_size - len(self._sessions),
+            hits=self.hits,
+            misses=self.misses,
+            opened=self.opened,
+            open_failures=self.open_failures,
+            broken=self.broken,
+            longest_wait=now - next(iter(self._waiting.values()), now),
+            longest_lease=max((now - session.lent_at for session in self._leases.values()), default=0.0),
+        )
+
+    def describe(self) -> str:
+        """The pool and its state in a few words, for errors."""
+        states = [session.state for session in self._sessions.values()]
+        told = ", ".join(f"{states.count(state)} {state.name.lower()}" for state in SessionState if state in states)
+        return f"pool of {self.name} ({told or 'no sessions'} of at most {self.max_size}, {len(self._waiting)} waiting)"
+
+    # --- callers
+
+    def _acquire(self, ticket: Ticket, now: float) -> list[PoolEffect]:
+        if self._idle:
+            self.hits += 1
+            return [self._grant(next(reversed(self._idle.values())), ticket, now)]
+        if self._shut:
+            return [Refuse(ticket, PoolClosed(f"{self.describe()} is closed: open another one"))]
+        self.misses += 1
+        if len(self._waiting) >= self.max_waiting and not self._could_open():
+            return [Refuse(ticket, PoolFull(f"{self.describe()}: max_waiting is reached, try again later"))]
+        self._waiting[ticket] = now
+        return self._open_for_waiters()
+
+    def _release(self, lease: int, now: float, *, busy: bool) -> list[PoolEffect]:
+        session = self._leases.get(lease)
+        if session is None:
+            return []
+        if not busy:
+            del self._leases[lease]
+            return self._move(session, SessionEvent.RETURNED, now)
+        effects = self._move(session, SessionEvent.LEFT_BUSY, now)
+        if session.state in (SessionState.SETTLING, SessionState.RETIRING):
+            effects.append(AwaitCalls(lease))
+        return effects
+
+    def _settle(self, lease: int, event: SessionEvent, now: float) -> list[PoolEffect]:
+        session = self._leases.pop(lease, None)
+        return [] if session is None else self._move(session, event, now)
+
+    # --- sessions
+
+    def _move(self, session: _Session, event: SessionEvent, now: float) -> list[PoolEffect]:
+        """The one place where a session changes its state, and where that has consequences."""
+        before = session.state
+        after = session.state = step(before, event)
+        if after is before:
+            return []
+        if before is SessionState.IDLE:
+            del self._idle[session.number]
+        if after is SessionState.IDLE:
+            session.lease = None
+            self._idle[session.number] = session
+            if self._waiting:
+                oldest = next(iter(self._waiting))
+                del self._waiting[oldest]
+                return [self._grant(session, oldest, now)]
+        elif after is SessionState.CLOSING:
+            return [Close(session.number)]
+        return []
+
+    def _grant(self, session: _Session, ticket: Ticket, now: float) -> Grant:
+        lease = self._next_lease
+        self._next_lease = lease + 1
+        self._move(session, SessionEvent.LENT, now)
+        session.lease = lease
+        session.lent_at = now
+        self._leases[lease] = session
+        return Grant(ticket, session.number, lease)
+
+    def _gone(self, session: _Session, error: TroupeError | None, now: float) -> list[PoolEffect]:
+        never_opened = session.state is SessionState.CONNECTING
+        self._move(session, SessionEvent.GONE, now)
+        del self._sessions[session.number]
+        if session.lease is not None:
+            self._leases.pop(session.lease, None)
+        effects: list[PoolEffect] = []
+        if never_opened:
+            self.open_failures += 1
+            if len(self._waiting) > self._connecting():
+                oldest = next(iter(self._waiting))
+                del self._waiting[oldest]
+                why = error or ConnectFailed(f"{self.describe()}: a session ended before it was open", step="connect")
+                effects.append(Refuse(oldest, why))
+        if self._shut and not self._sessions:
+            effects.append(Finished())
+        return effects + self._open_for_waiters()
+
+    def _connecting(self) -> int:
+        return sum(session.state is SessionState.CONNECTING for session in self._sessions.values())
+
+    def _could_open(self) -> bool:
+        return not self._shut and len(self._sessions) < self.max_size
+
+    def _open_for_waiters(self) -> list[PoolEffect]:
+        effects: list[PoolEffect] = []
+        if not self._waiting:
+            return effects
+        connecting = self._connecting()
+        while self._could_open() and connecting < len(self._waiting):
+            number = self._next_session
+            self._next_session = number + 1
+            self._sessions[number] = _Session(number)
+            connecting += 1
+            effects.append(Open(number, next(iter(self._waiting))))
+        return effects
+
+    def _shut_down(self, now: float) -> list[PoolEffect]:
+        if self._shut:
+            return []
+        self._shut = True
+        effects: list[PoolEffect] = [
+            Refuse(ticket, PoolClosed(f"{self.describe()} was closed while this caller waited"))
+            for ticket in self._waiting
+        ]
+        self._waiting.clear()
+        for session in list(self._sessions.values()):
+            effects += self._move(session, SessionEvent.DISMISSED, now)
+        if not self._sessions:
+            effects.append(Finished())
+        return effects

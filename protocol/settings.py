@@ -1,0 +1,102 @@
+"""What a user decides: which server, and how its pool behaves. Checked when it is made, never later."""
+
+import math
+from dataclasses import dataclass, fields
+from typing import Literal
+from urllib.parse import urlsplit
+
+from protocol.errors import InvalidSettings
+
+Mode = Literal["auto", "legacy", "2026-07-28"]
+MODES: tuple[Mode, ...] = ("auto", "legacy", "2026-07-28")
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """An MCP server that sessions are opened to.
+
+    Args:
+        url: the absolute http or https address of its Streamable HTTP endpoint, without userinfo.
+        mode: how the protocol's era is agreed on. `"auto"` asks with `server/discover` and falls back to the `initialize`
+            handshake; `"legacy"` goes straight to the handshake; a revision (`"2026-07-28"`) is taken as agreed on.
+
+    Raises:
+        InvalidSettings: the address is relative, of another scheme, or bears credentials; or the mode is unknown.
+    """
+
+    url: str
+    mode: Mode = "auto"
+
+    def __post_init__(self) -> None:
+        try:
+            parts = urlsplit(self.url)
+            port_is_fine = parts.port is None or parts.port > 0
+        except ValueError as error:
+            raise InvalidSettings(f"upstream url cannot be read ({error}): give an absolute http(s) address") from None
+        if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_fine:
+            raise InvalidSettings("upstream url must be absolute, such as http://127.0.0.1:8000/mcp")
+        if parts.username is not None or parts.password is not None:
+            raise InvalidSettings(
+                f"upstream url of {parts.hostname} bears credentials: pass them as headers instead, where they are kept secret"
+            )
+        if any(ord(character) <= 32 or ord(character) == 127 for character in self.url):
+            raise InvalidSettings(f"upstream url of {parts.hostname} has white space or control characters in it")
+        if self.mode not in MODES:
+            raise InvalidSettings(f"upstream mode {self.mode!r} is unknown: use one of {', '.join(MODES)}")
+
+    @property
+    def address(self) -> str:
+        """The url as it may be shown: without its query and fragment, which can hold secrets."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc}{parts.path}"
+
+    def __repr__(self) -> str:
+        return f"Upstream({self.address!r}, mode={self.mode!r})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolSettings:
+    """How a pool behaves. All durations are seconds.
+
+    Raises:
+        InvalidSettings: a value is of the wrong kind or out of its range; the message names the setting.
+    """
+
+    max_size: int = 10
+    """The most sessions that one pool key holds, those being opened and closed included. At least 1."""
+
+    max_waiting: int = 1_000
+    """The most callers that may wait for one pool key; the next one is refused with `PoolFull`. 0 lets nobody wait."""
+
+    acquire_timeout: float = 30.0
+    """How long `acquire` waits for a session, its opening included, before `AcquireTimeout`. A call may give its own."""
+
+    connect_timeout: float = 10.0
+    """How long opening one session may take, from the first packet to the end of the handshake, before `ConnectFailed`."""
+
+    call_timeout: float = 300.0
+    """How long one call on a session may take, before the SDK's `MCPError` with code -32001 (REQUEST_TIMEOUT)."""
+
+    close_timeout: float = 2.0
+    """How long closing one session may take, its DELETE included. Sessions close at the same time, so it also bounds
+    (with as much again for callers that are woken by it) how long leaving the pool takes."""
+
+    settle_timeout: float = 5.0
+    """How long a released session waits for calls that its borrower left under way before it is closed instead of lent."""
+
+    identity_secret: bytes | None = None
+    """The key under which identities are hashed. None makes one for this pool. Processes that are to agree on what one
+    identity is must share it; keep it apart from other secrets, since changing it changes every identity."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.type in (int, "int"):
+                lowest = 1 if field.name == "max_size" else 0
+                if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
+                    raise InvalidSettings(f"{field.name} must be a whole number of at least {lowest}, not {value!r}")
+            elif field.type in (float, "float"):
+                if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+                    raise InvalidSettings(f"{field.name} must be a finite number of seconds above 0, not {value!r}")
+        if self.identity_secret is not None and not self.identity_secret:
+            raise InvalidSettings("identity_secret must not be empty: leave it out to have one made")
