@@ -20,9 +20,9 @@ Signal = Terminated | AskerGone | Unclaimed
 class Actor(Generic[M]):
     """Base class of actors that take messages of type `M`.
 
-    A turn is synchronous: `receive` never awaits, so nothing can change between a check and the act that depends on it. What
-    must wait is started as an effect, and its outcome arrives as a message. An exception that leaves a turn stops the actor,
-    with that exception as the reason; the sender does not see it.
+    A turn is synchronous: `receive` never awaits, so nothing can change between a check and the act that depends on it.
+    What must wait is started as an effect, and its outcome arrives as a message. An exception that leaves a turn stops
+    the actor, with that exception as the reason; the sender does not see it.
 
     Everything but the four hooks (`started`, `receive`, `signal`, `stopped`) is called from inside a turn.
     """
@@ -95,8 +95,8 @@ class Actor(Generic[M]):
     def start(self, run: Callable[[], Awaitable[T]], *, then: Callable[[Outcome[T]], M]) -> Effect:
         """Start a task. When it ends, `then` makes its outcome a message, which arrives here.
 
-        The task runs in the context that was current when the system opened, not in the sender's. It is cancelled when the
-        actor stops, and the actor has not ended before it has.
+        The task runs in the context that was current when the system opened, not in the sender's. It is cancelled when
+        the actor stops, and the actor has not ended before it has.
         """
         return self._cell.system.start_effect(self._cell, run, then)
 

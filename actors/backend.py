@@ -22,7 +22,8 @@ class Backend:
         name: `"trio"` or `"asyncio"`.
         now: the loop's clock, in seconds; virtual under a virtual clock.
         check_cancelled: raises if the calling task was cancelled, and does not yield otherwise.
-        stopwatch: a clock of real time, for the dispatch budget, which is about real time also where the loop's is virtual.
+        stopwatch: a clock of real time, for the dispatch budget, which is about real time also where the loop's is
+            virtual.
     """
 
     name: str

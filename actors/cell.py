@@ -8,6 +8,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio.lowlevel
+from typing_extensions import override
 
 from actors.ref import Ref, Terminated
 from actors.reply import Reply
@@ -64,15 +65,18 @@ class Cell(Ref[M_contra], Generic[M_contra]):
         self._name = name
 
     @property
+    @override
     def name(self) -> str:
         return self._name
 
     @property
+    @override
     def path(self) -> str:
         above = f"/{self.system.name}" if self.parent is None else self.parent.path
         return f"{above}/{self._name}"
 
     @property
+    @override
     def is_alive(self) -> bool:
         return self.life is Life.RUNNING
 
@@ -83,6 +87,7 @@ class Cell(Ref[M_contra], Generic[M_contra]):
             self._replies = set()
         return self._replies
 
+    @override
     def tell(self, message: M_contra) -> None:
         system = self.system
         if get_ident() != system.thread:
@@ -92,11 +97,12 @@ class Cell(Ref[M_contra], Generic[M_contra]):
         else:
             system.dispatch(self, message, None)
 
+    @override
     async def ask(self, request: Request[R], *, timeout: float | None = None) -> R:
         system = self.system
         if get_ident() != system.thread:
             raise self.unreachable(request)
-        # Looked for before the request is sent: between an answer and its return there is then no point to be cancelled at.
+        # Before the request is sent: so there is no point to be cancelled at between an answer and its return.
         if system.owes_a_yield():
             await anyio.lowlevel.checkpoint()
         else:
@@ -110,13 +116,14 @@ class Cell(Ref[M_contra], Generic[M_contra]):
             return await reply.wait(timeout)
         return reply.take()
 
+    @override
     def stop(self) -> None:
         self.system.stop_actor(self, None)
 
     # --- for the runtime
 
     def deliver(self, message: Any) -> None:
-        """Deliver what the actor itself has set in motion: an effect's outcome, a timer's message. In turn, as `tell`."""
+        """Deliver what the actor itself has set in motion, an effect's outcome or a timer's message, in its turn."""
         if self.life is Life.RUNNING:
             self.tell(message)
 

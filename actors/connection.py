@@ -1,10 +1,10 @@
 """Connections to upstream servers: what one is, and how it is made over Streamable HTTP."""
 
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 import httpx2
 from mcp import Client, MCPError
@@ -72,14 +72,16 @@ class Connector(Protocol):
 
     def __call__(
         self, upstream: Upstream, headers: Mapping[str, str], settings: PoolSettings, report: Callable[[Fault], None]
-    ) -> AbstractAsyncContextManager[Connection]: ...
+    ) -> AbstractAsyncContextManager[Connection]:
+        """Open a session with `upstream`, bearing `headers`; `report` is told of each fault that ends it."""
+        ...
 
 
 class StreamableHttp:
     """Opens sessions over Streamable HTTP.
 
-    One TLS context serves all of them: making one takes longer than all the rest of opening a session. Cookies and connections
-    are each session's own.
+    One TLS context serves all of them: making one takes longer than all the rest of opening a session. Cookies and
+    connections are each session's own.
     """
 
     def __init__(self) -> None:
@@ -88,7 +90,8 @@ class StreamableHttp:
     @asynccontextmanager
     async def __call__(
         self, upstream: Upstream, headers: Mapping[str, str], settings: PoolSettings, report: Callable[[Fault], None]
-    ) -> AsyncIterator[Connection]:
+    ) -> AsyncGenerator[Connection]:
+        """Open a session; see `Connector`."""
         if self._tls is None:
             self._tls = httpx2.create_ssl_context()
         exchange = Exchange("connect")
@@ -105,8 +108,9 @@ class StreamableHttp:
             await stack.enter_async_context(http)
             try:
                 await stack.enter_async_context(client)
-            except Exception as error:
-                raise _connect_failed(exchange, error, upstream.address) from innermost(error)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is why there is no session
+                failed = _connect_failed(exchange, error, upstream.address)
+                raise failed from (failed.__cause__ or innermost(error))
             guard.connecting = False
             yield Connection(upstream.address, client, guard)
 
@@ -125,5 +129,5 @@ def _connect_failed(exchange: Exchange, error: Exception, address: str) -> Troup
 def innermost(error: BaseException) -> BaseException:
     """The exception that matters, out of the groups that the SDK's task groups wrap it in."""
     while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
+        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
     return error

@@ -44,7 +44,7 @@ class Effect:
         self._then = then
 
     def cancel(self) -> None:
-        """Cancel the task. Its outcome still arrives once it has ended: `Cancelled`, unless it ended otherwise before."""
+        """Cancel the task. Its outcome still arrives, once it has ended; that is `Cancelled` unless it ended before."""
         self._scope.cancel()
 
     async def execute(self) -> None:

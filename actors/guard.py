@@ -1,12 +1,13 @@
 """The guard: the HTTP transport beneath every session, which lets one exchange fail without the others.
 
-Why it is needed, measured with the SDK 2.3: an exception from one POST cancels every other call of the session, and the task
-that opened it; an HTTP error without a JSON-RPC body loses its status; and when a server with an event store dies, the SDK
-waits a second or more before it looks. So the guard
+Why it is needed, measured with the SDK 2.3: an exception from one POST cancels every other call of the session, and the
+task that opened it; an HTTP error without a JSON-RPC body loses its status; and when a server with an event store dies,
+the SDK waits a second or more before it looks. So the guard
 
-- never raises: a failed exchange is answered with a JSON-RPC error, and the fault behind it is noted for the call it happened
-  to (`current_exchange`) and reported to the session;
-- ends a body that breaks off as if it had ended there, after it has asked the server at once whether the session still exists;
+- never raises: a failed exchange is answered with a JSON-RPC error, and the fault behind it is noted for the call it
+  happened to (`current_exchange`) and reported to the session;
+- ends a body that breaks off as if it had ended there, after it has asked the server at once whether the session still
+  exists;
 - puts the current lease's headers on each request.
 """
 
@@ -16,11 +17,13 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import Any, Final, cast
 
 import anyio
 import httpx2
 from mcp_types import CONNECTION_CLOSED
+from typing_extensions import override
 
 from protocol.fault import Fault, FaultKind
 
@@ -56,7 +59,8 @@ class Guard(httpx2.AsyncBaseTransport):
 
     Attributes:
         headers: put on each request; those of the current lease.
-        connecting: while true, a server that cannot be reached is not tried again: the first fault answers all that follows.
+        connecting: while true, a server that cannot be reached is not tried again: the first fault answers all that
+            follows.
         requests: how many requests were sent.
     """
 
@@ -71,6 +75,7 @@ class Guard(httpx2.AsyncBaseTransport):
         self._unreachable: Fault | None = None
         self._probing = anyio.Lock()
 
+    @override
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         request.headers.update(self.headers)
         exchange = current_exchange.get() if request.method == "POST" else None
@@ -84,10 +89,10 @@ class Guard(httpx2.AsyncBaseTransport):
             if self.connecting:
                 self._unreachable = fault
             return self._stand_in(exchange, fault)
-        if response.status_code >= 400:
+        if response.is_error:
             if request.method == "POST":
                 return await self._judge(request, response, exchange, step)
-            if request.method == "GET" and response.status_code == 404:
+            if request.method == "GET" and response.status_code == HTTPStatus.NOT_FOUND:
                 # Some servers have no event stream and say 404 where the specification says 405: a ping tells.
                 await self._lost_session(request, step)
         stream = cast("httpx2.AsyncByteStream", response.stream)
@@ -96,6 +101,7 @@ class Guard(httpx2.AsyncBaseTransport):
         )
         return response
 
+    @override
     async def aclose(self) -> None:
         await self._beneath.aclose()
 
@@ -123,7 +129,9 @@ class Guard(httpx2.AsyncBaseTransport):
         body = await _read(response, ERROR_BODY_LIMIT)
         error = _jsonrpc_error(body)
         status = response.status_code
-        if SESSION_ID in request.headers and (status == 404 or (status == 400 and _is_about_the_session(error))):
+        if SESSION_ID in request.headers and (
+            status == HTTPStatus.NOT_FOUND or (status == HTTPStatus.BAD_REQUEST and _is_about_the_session(error))
+        ):
             return self._stand_in(exchange, Fault(FaultKind.TERMINATED, step, f"HTTP {status}", status=status))
         if error is not None:
             return httpx2.Response(status, headers={"content-type": "application/json"}, content=body)
@@ -169,7 +177,7 @@ class Guard(httpx2.AsyncBaseTransport):
                 await response.aclose()
             except Exception as error:  # noqa: BLE001 - as above
                 return _fault_of(error, step)
-            if response.status_code in (400, 404):
+            if response.status_code in (HTTPStatus.NOT_FOUND, HTTPStatus.BAD_REQUEST):
                 return Fault(FaultKind.TERMINATED, step, f"HTTP {response.status_code}", status=response.status_code)
             return None
         return Fault(FaultKind.INTERRUPTED, step, f"no answer within {PROBE_TIMEOUT} s")
@@ -178,8 +186,8 @@ class Guard(httpx2.AsyncBaseTransport):
 class _Body(httpx2.AsyncByteStream):
     """A response body that ends where it would raise.
 
-    An iterator rather than a generator: the SDK stops reading when it has its answer, and a generator left half-way would have
-    to be finalized by the event loop, once for every call.
+    An iterator rather than a generator: the SDK stops reading when it has its answer, and a generator left half-way
+    would have to be finalized by the event loop, once for every call.
     """
 
     def __init__(self, beneath: httpx2.AsyncByteStream, broken_off: Callable[[Exception], Awaitable[bytes]]) -> None:
@@ -188,6 +196,7 @@ class _Body(httpx2.AsyncByteStream):
         self._parts = aiter(beneath)
         self._ended = False
 
+    @override
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
@@ -202,6 +211,7 @@ class _Body(httpx2.AsyncByteStream):
             self._ended = True
             return await self._broken_off(error)
 
+    @override
     async def aclose(self) -> None:
         await self._beneath.aclose()
 
@@ -226,11 +236,14 @@ def _fault_of(error: Exception, step: str) -> Fault:
 
 def _describe(error: Exception) -> str:
     """The kind of error, and the system's word for it if there is one. Not its text, which may quote what was sent."""
-    beneath: BaseException | None = error
-    while beneath is not None:
-        if isinstance(beneath, OSError) and beneath.strerror and beneath.errno:
-            return f"{type(error).__name__}: {os.strerror(beneath.errno)}"
-        beneath = beneath.__cause__ or beneath.__context__
+    beneath: list[BaseException | None] = [error]
+    for cause in beneath:
+        if isinstance(cause, OSError) and cause.errno:
+            return f"{type(error).__name__}: {os.strerror(cause.errno)}"
+        if isinstance(cause, BaseExceptionGroup):
+            beneath += cast("BaseExceptionGroup[BaseException]", cause).exceptions
+        if cause is not None:
+            beneath.append(cause.__cause__ or cause.__context__)
     return type(error).__name__
 
 

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from functools import wraps
 from typing import Any, TypeVar, cast
 
@@ -31,8 +32,8 @@ class Lease:
     - `UpstreamRefused`: the server answered with a bare HTTP error.
     - `mcp.MCPError`: the server's own error, or code -32001 when `call_timeout` elapsed.
 
-    A call that fails takes nothing else down: not the other calls on the session, and never the task that makes it. A caller
-    that is cancelled gets its cancellation, and the server is told.
+    A call that fails takes nothing else down: not the other calls on the session, and never the task that makes it. A
+    caller that is cancelled gets its cancellation, and the server is told.
     """
 
     __slots__ = ("__weakref__", "_calls", "_connection", "_held", "_number", "_proxy", "_supervisor")
@@ -54,12 +55,14 @@ class Lease:
 
     @property
     def client(self) -> Client:
-        """The SDK's client beneath, for what has no method here: through a proxy that refuses everything after the release.
+        """The SDK's client beneath, for what has no method here.
+
+        It is a proxy: after the release it refuses everything, also through what was taken from it before.
 
         Raises:
             LeaseReleased: the lease was released.
         """
-        self._check()
+        self.check()
         if self._proxy is None:
             self._proxy = cast("Client", _Revocable(self, self._connection.client))
         return self._proxy
@@ -67,36 +70,44 @@ class Lease:
     def release(self) -> None:
         """Give the session back. A plain call: it sends a message, and can neither block nor be cancelled.
 
-        The session goes to the oldest waiter at once, unless calls made under this lease are still under way: then it is lent
-        again when they have ended, and closed if that takes longer than `settle_timeout`.
+        The session goes to the oldest waiter at once, unless calls made under this lease are still under way: then it
+        is lent again when they have ended, and closed if that takes longer than `settle_timeout`.
 
         Raises:
             LeaseReleased: it was released before. Nothing has changed.
         """
-        self._check()
+        self.check()
         self._held = False
         self._tell(Release(self._number, self._calls > 0))
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise `LeaseReleased` unless the lease is held."""
         if not self._held:
             raise LeaseReleased(
                 f"this lease of a session with {self._connection.address} was released: acquire another one"
             )
 
     def _tell(self, message: Release | CallsEnded) -> None:
-        try:
+        with suppress(SystemClosed):  # the pool is gone, and with it the session: there is nobody left to be told
             self._supervisor.tell(message)
-        except SystemClosed:
-            pass  # the pool is gone, and with it the session: there is nobody left to be told
 
-    async def _call(self, step: str, call: Callable[[], Awaitable[T]]) -> T:
-        """Make one call on the session: counted, so that the session is not lent before it ended, and with its fault named."""
-        self._check()
+    async def call(self, step: str, make: Callable[[], Awaitable[T]]) -> T:
+        """Make one call on the session, whatever it is: counted, so that the session is not lent before it has ended.
+
+        Args:
+            step: what errors call it, such as `tools/call`.
+            make: makes the call on the SDK's client.
+
+        Raises:
+            CallFailed: as described at `Lease`.
+            LeaseReleased: the lease was released.
+        """
+        self.check()
         exchange = Exchange(step)
         token = current_exchange.set(exchange)
         self._calls += 1
         try:
-            return await call()
+            return await make()
         except MCPError as error:
             if (named := self._connection.explain(error, exchange)) is None:
                 raise
@@ -143,7 +154,7 @@ class Lease:
     ) -> types.CallToolResult:
         """Call a tool; see `mcp.Client.call_tool`. `read_timeout_seconds` None means the pool's `call_timeout`."""
         client = self._connection.client
-        return await self._call(
+        return await self.call(
             "tools/call", lambda: client.call_tool(name, arguments, read_timeout_seconds, progress_callback, meta=meta)
         )
 
@@ -152,16 +163,14 @@ class Lease:
     ) -> types.ListToolsResult:
         """List the server's tools; see `mcp.Client.list_tools`."""
         client = self._connection.client
-        return await self._call(
-            "tools/list", lambda: client.list_tools(cursor=cursor, meta=meta, cache_mode=cache_mode)
-        )
+        return await self.call("tools/list", lambda: client.list_tools(cursor=cursor, meta=meta, cache_mode=cache_mode))
 
     async def list_prompts(
         self, *, cursor: str | None = None, meta: types.RequestParamsMeta | None = None, cache_mode: CacheMode = "use"
     ) -> types.ListPromptsResult:
         """List the server's prompts; see `mcp.Client.list_prompts`."""
         client = self._connection.client
-        return await self._call(
+        return await self.call(
             "prompts/list", lambda: client.list_prompts(cursor=cursor, meta=meta, cache_mode=cache_mode)
         )
 
@@ -170,14 +179,14 @@ class Lease:
     ) -> types.GetPromptResult:
         """Get a prompt; see `mcp.Client.get_prompt`."""
         client = self._connection.client
-        return await self._call("prompts/get", lambda: client.get_prompt(name, arguments, meta=meta))
+        return await self.call("prompts/get", lambda: client.get_prompt(name, arguments, meta=meta))
 
     async def list_resources(
         self, *, cursor: str | None = None, meta: types.RequestParamsMeta | None = None, cache_mode: CacheMode = "use"
     ) -> types.ListResourcesResult:
         """List the server's resources; see `mcp.Client.list_resources`."""
         client = self._connection.client
-        return await self._call(
+        return await self.call(
             "resources/list", lambda: client.list_resources(cursor=cursor, meta=meta, cache_mode=cache_mode)
         )
 
@@ -186,7 +195,7 @@ class Lease:
     ) -> types.ListResourceTemplatesResult:
         """List the server's resource templates; see `mcp.Client.list_resource_templates`."""
         client = self._connection.client
-        return await self._call(
+        return await self.call(
             "resources/templates/list",
             lambda: client.list_resource_templates(cursor=cursor, meta=meta, cache_mode=cache_mode),
         )
@@ -196,7 +205,7 @@ class Lease:
     ) -> types.ReadResourceResult:
         """Read a resource; see `mcp.Client.read_resource`."""
         client = self._connection.client
-        return await self._call("resources/read", lambda: client.read_resource(uri, meta=meta, cache_mode=cache_mode))
+        return await self.call("resources/read", lambda: client.read_resource(uri, meta=meta, cache_mode=cache_mode))
 
     async def complete(
         self,
@@ -206,7 +215,7 @@ class Lease:
     ) -> types.CompleteResult:
         """Ask for completions of an argument; see `mcp.Client.complete`."""
         client = self._connection.client
-        return await self._call("completion/complete", lambda: client.complete(ref, argument, context_arguments))
+        return await self.call("completion/complete", lambda: client.complete(ref, argument, context_arguments))
 
 
 class _Revocable:
@@ -220,7 +229,7 @@ class _Revocable:
 
     def __getattr__(self, name: str) -> Any:
         lease = self._lease
-        lease._check()  # pyright: ignore[reportPrivateUsage] - the proxy is a part of the lease
+        lease.check()
         value: Any = getattr(self._target, name)
         if isinstance(value, ClientSession):
             return _Revocable(lease, value)
@@ -229,7 +238,7 @@ class _Revocable:
 
         @wraps(value)
         def checked(*args: Any, **kwargs: Any) -> Any:
-            lease._check()  # pyright: ignore[reportPrivateUsage]
+            lease.check()
             result = value(*args, **kwargs)
             return self._counted(name, result) if inspect.iscoroutine(result) else result
 
@@ -237,7 +246,7 @@ class _Revocable:
 
     async def _counted(self, name: str, call: Coroutine[Any, Any, Any]) -> Any:
         try:
-            return await self._lease._call(name, lambda: call)  # pyright: ignore[reportPrivateUsage]
+            return await self._lease.call(name, lambda: call)
         finally:
             call.close()
 

@@ -1,7 +1,8 @@
 """The pool, as its users see it."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -46,17 +47,17 @@ class Pool:
         return await self._system.__aexit__(exc_type, exc, traceback)
 
     async def close(self) -> None:
-        """Close every session and refuse whoever waits, within twice `close_timeout`. Calls under way end with an error.
+        """Close every session and refuse whoever waits. Calls under way end with an error.
 
-        Leaving `async with` does this too. Cancellation does not cut it short, since it is bounded and servers are to be told.
-        Closing again waits for the same end.
+        Takes `close_timeout` at most, and as much again for whoever is woken by it.
+
+        Leaving `async with` does this too. Cancellation does not cut it short, since it is bounded and servers are to
+        be told. Closing again waits for the same end.
         """
         self._is_open = False
         with anyio.move_on_after(2 * self.settings.close_timeout, shield=True):
-            try:
+            with suppress(ActorStopped, SystemClosed):  # it is closed already
                 await self._registry.ask(Close())
-            except (ActorStopped, SystemClosed):
-                pass  # it is closed already
 
     def session(
         self,
@@ -69,10 +70,12 @@ class Pool:
     ) -> "Borrowing":
         """Borrow a session for the length of an `async with`: `async with pool.session(echo) as session`.
 
-        Arguments and errors are those of `acquire`. Leaving releases the lease if it is still held; it never raises, and never
-        hides the body's exception.
+        Arguments and errors are those of `acquire`. Leaving releases the lease if it is still held; it never raises,
+        and never hides the body's exception.
         """
-        return Borrowing(self, upstream, headers, user, gateway_id, timeout)
+        return Borrowing(
+            lambda: self.acquire(upstream, headers=headers, user=user, gateway_id=gateway_id, timeout=timeout)
+        )
 
     async def acquire(
         self,
@@ -87,9 +90,10 @@ class Pool:
 
         Args:
             upstream: the server.
-            headers: sent with every request under this lease. Those that authenticate (`authorization`, `cookie`, `x-api-key`,
-                `x-tenant-id`, `x-user-id`) make the identity, and sessions are never shared between identities. Without any
-                of them the caller is anonymous. Headers that belong to the protocol or the connection are left out.
+            headers: sent with every request under this lease. Those that authenticate (`authorization`, `cookie`,
+                `x-api-key`, `x-tenant-id`, `x-user-id`) make the identity, and sessions are never shared between
+                identities. Without any of them the caller is anonymous. Headers that belong to the protocol or the
+                connection are left out.
             user: who the session is for; users never share sessions.
             gateway_id: on whose behalf; gateways never share sessions.
             timeout: how long to wait, in seconds; None means the pool's `acquire_timeout`.
@@ -145,28 +149,16 @@ class Pool:
 class Borrowing:
     """What `pool.session()` returns: a lease for the length of an `async with`."""
 
-    __slots__ = ("_arguments", "_lease", "_pool")
+    __slots__ = ("_acquire", "_lease")
 
-    def __init__(
-        self,
-        pool: Pool,
-        upstream: Upstream,
-        headers: Mapping[str, str] | None,
-        user: str | None,
-        gateway_id: str | None,
-        timeout: float | None,
-    ) -> None:
-        self._pool = pool
-        self._arguments = (upstream, headers, user, gateway_id, timeout)
+    def __init__(self, acquire: Callable[[], Awaitable[Lease]]) -> None:
+        self._acquire = acquire
         self._lease: Lease | None = None
 
     async def __aenter__(self) -> Lease:
         if self._lease is not None and self._lease.is_held:
             raise RuntimeError("this session is borrowed already: call pool.session() again for another one")
-        upstream, headers, user, gateway_id, timeout = self._arguments
-        self._lease = await self._pool.acquire(
-            upstream, headers=headers, user=user, gateway_id=gateway_id, timeout=timeout
-        )
+        self._lease = await self._acquire()
         return self._lease
 
     async def __aexit__(
@@ -179,7 +171,7 @@ class Borrowing:
 def open_pool(
     settings: PoolSettings | None = None, *, name: str = "troupe", connector: Connector | None = None
 ) -> Pool:
-    """A new pool, to be entered: `async with open_pool(PoolSettings(max_size=10)) as pool`.
+    """Make a pool, and enter it with `async with`.
 
     Args:
         settings: how it behaves; None means the defaults.

@@ -34,8 +34,8 @@ class Ref(Generic[M_contra]):
     def tell(self, message: M_contra) -> None:
         """Send a message. If nothing else is being dispatched it is handled before this returns, on the caller's stack.
 
-        Whatever goes wrong in its turn is the receiver's affair: nothing is raised here for it. A message to an actor that has
-        stopped becomes a dead letter.
+        Whatever goes wrong in its turn is the receiver's affair: nothing is raised here for it. A message to an actor
+        that has stopped becomes a dead letter.
 
         Raises:
             WrongThread: this is not the thread that runs the system.
@@ -60,8 +60,8 @@ class Ref(Generic[M_contra]):
             WrongThread, SystemClosed: as for `tell`.
             Exception: whatever the actor failed the reply with.
 
-        Cancellation: nothing is lost. A request not handled yet is dropped; an actor that keeps the reply is told `AskerGone`;
-        an answer that was given but not taken goes back to the actor, as `Unclaimed`.
+        Cancellation: nothing is lost. A request not handled yet is dropped; an actor that keeps the reply is told
+            `AskerGone`; an answer that was given but not taken goes back to the actor, as `Unclaimed`.
         """
         raise NotImplementedError
 

@@ -2,6 +2,8 @@
 
 from typing import assert_never
 
+from typing_extensions import override
+
 from actors.actor import Actor, Signal
 from actors.connection import Connector
 from actors.ref import Ref, Terminated
@@ -34,6 +36,7 @@ class Registry(Actor[RegistryMessage]):
         self._made = 0
         self._closing: list[Reply[None]] | None = None
 
+    @override
     def receive(self, message: RegistryMessage) -> None:
         match message:
             case Acquire(key):
@@ -52,6 +55,7 @@ class Registry(Actor[RegistryMessage]):
             case _:
                 assert_never(message)
 
+    @override
     def signal(self, signal: Signal) -> None:
         if isinstance(signal, Terminated):
             for key, (_, ref) in self._supervisors.items():

@@ -25,8 +25,9 @@ class _State(Enum):
 class Reply(Generic[R]):
     """Where the answer to one request goes.
 
-    An actor that cannot answer within the turn keeps the slot (`self.keep_reply()`) and answers in a later one. Every slot is
-    answered: by the actor, or by the runtime when the actor forgets it or stops. A slot is hashable and stands for its asker.
+    An actor that cannot answer within the turn keeps the slot (`self.keep_reply()`) and answers in a later one. Every
+    slot is answered: by the actor, or by the runtime when the actor forgets it or stops. A slot is hashable and stands
+    for its asker.
 
     Attributes:
         request: what was asked.

@@ -1,7 +1,7 @@
 """The session actor: one upstream session, held open by one task.
 
-The task enters the SDK's context managers, and the same task leaves them. When a transport breaks, the SDK cancels the task that
-entered it: that task is this actor's, and nobody else's.
+The task enters the SDK's context managers, and the same task leaves them. When a transport breaks, the SDK cancels the
+task that entered it: that task is this actor's, and nobody else's.
 """
 
 import math
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import assert_never
 
 import anyio
+from typing_extensions import override
 
 from actors.actor import Actor, Outcome
 from actors.connection import Connection, Connector, innermost
@@ -47,7 +48,8 @@ SessionMessage = CloseSession | _Opened | _Faulted | _Ended
 class Session(Actor[SessionMessage]):
     """Opens a session as soon as it starts, and ends when the session has.
 
-    Tells its supervisor `SessionOpened`, `SessionBroke` if the session can no longer be trusted, and last of all `SessionGone`.
+    Tells its supervisor `SessionOpened`, `SessionBroke` if the session can no longer be trusted, and last of all
+    `SessionGone`.
 
     Attributes:
         connection: the open session; None before it opened.
@@ -87,9 +89,11 @@ class Session(Actor[SessionMessage]):
         self._effect: Effect | None = None
         self.connection: Connection | None = None
 
+    @override
     def started(self) -> None:
         self._effect = self.start(self._hold, then=_Ended)
 
+    @override
     def receive(self, message: SessionMessage) -> None:
         match message:
             case _Opened(connection):
@@ -114,7 +118,8 @@ class Session(Actor[SessionMessage]):
     async def _hold(self) -> None:
         """Hold the session open until it is to be closed. The one task that enters and leaves it."""
         settings = self._settings
-        # One scope around everything, whose deadline moves: the SDK's scopes outlive the opening, and have to end within it.
+        # One scope around everything, whose deadline moves: the SDK's scopes outlive the opening, and have to end
+        # within it.
         with anyio.CancelScope(deadline=self.now() + settings.connect_timeout) as bound:
             async with self._connector(self._upstream, self._headers, settings, self._report) as connection:
                 bound.deadline = math.inf

@@ -64,9 +64,10 @@ class PoolStats:
         return sum(key.http_requests for key in self.keys)
 
     def __str__(self) -> str:
+        idle = self.sessions(SessionState.IDLE)
         used = self.sessions(SessionState.LEASED, SessionState.SETTLING, SessionState.RETIRING)
         return (
-            f"{self.sessions()} sessions in {len(self.keys)} keys: {self.sessions(SessionState.IDLE)} idle, {used} in use; "
-            f"{self.waiting} waiting; {self.hits} hits, {self.misses} misses ({self.hit_rate:.1%} hits); "
-            f"{self.opened} opened, {self.open_failures} failed to open, {self.broken} broke; {self.http_requests} HTTP requests"
+            f"{self.sessions()} sessions in {len(self.keys)} keys, {idle} idle, {used} in use; {self.waiting} waiting; "
+            f"{self.hits} hits, {self.misses} misses ({self.hit_rate:.1%} hits); {self.opened} opened, "
+            f"{self.open_failures} failed to open, {self.broken} broke; {self.http_requests} HTTP requests"
         )

@@ -1,14 +1,16 @@
 """The pool supervisor: one per pool key, owner of the key's sessions and waiters.
 
-It has no policy of its own. Every message becomes an event of the pool machine (`protocol.pool`), and what the machine answers
-is done: sessions are started and closed, waiting callers answered.
+It has no policy of its own. Every message becomes an event of the pool machine (`protocol.pool`), and what the machine
+answers is done: sessions are started and closed, waiting callers answered.
 """
 
 from collections.abc import Mapping
 from typing import cast
 
+from typing_extensions import override
+
 from actors.actor import Actor, Signal
-from actors.connection import Connector
+from actors.connection import Connection, Connector
 from actors.lease import Lease
 from actors.ref import Ref, Terminated
 from actors.reply import AskerGone, Reply, Unclaimed
@@ -22,7 +24,7 @@ from protocol.settings import PoolSettings, Upstream
 
 @message
 class Acquire(Request[Lease]):
-    """Ask for a session, to be had under these headers. Answered with a lease, or failed with what stands in the way."""
+    """Ask for a session, to be used with these headers. Answered with a lease, or with what stands in the way."""
 
     key: PoolKey
     upstream: Upstream
@@ -69,6 +71,7 @@ class PoolSupervisor(Actor[SupervisorMessage]):
         self._sessions: dict[int, tuple[Session, Ref[CloseSession]]] = {}
         self._ended_requests = 0
 
+    @override
     def receive(self, message: SupervisorMessage) -> None:
         match message:
             case Acquire():
@@ -79,6 +82,7 @@ class PoolSupervisor(Actor[SupervisorMessage]):
             case _:
                 self._handle(message)
 
+    @override
     def signal(self, signal: Signal) -> None:
         match signal:
             case AskerGone(reply):
@@ -116,8 +120,7 @@ class PoolSupervisor(Actor[SupervisorMessage]):
         return self._machine.describe()
 
     def _grant(self, reply: Reply[Lease], session: int, lease: int) -> None:
-        connection = self._sessions[session][0].connection
-        assert connection is not None, "the machine lends open sessions only"
+        connection = cast("Connection", self._sessions[session][0].connection)  # the machine lends open sessions only
         connection.bear(cast("Acquire", reply.request).headers)
         reply.answer(Lease(connection, self.ref, lease))
 

@@ -2,18 +2,18 @@
 
 How a message is handled
 ------------------------
-`tell` and `ask` put it into one first-in-first-out queue for the whole system and dispatch until the queue is empty, on the
-sender's stack. If a dispatch is under way already (the sender is an actor in its turn), queueing is all that happens: turns
-never nest, and never overlap. A dispatch that has gone on for its budget leaves the rest to the pump, a task of the system, so
-that a long chain of messages cannot hold up the event loop. No task is switched for a message.
+`tell` and `ask` put it into one first-in-first-out queue for the whole system and dispatch until the queue is empty, on
+the sender's stack. If a dispatch is under way already (the sender is an actor in its turn), queueing is all that
+happens: turns never nest, and never overlap. A dispatch that has gone on for its budget leaves the rest to the pump, a
+task of the system, so that a long chain of messages cannot hold up the event loop. No task is switched for a message.
 
-Signals (what the runtime itself says: `Terminated`, `AskerGone`, `Unclaimed`, the first turn) have a lane of their own that is
-served first.
+Signals (what the runtime itself says: `Terminated`, `AskerGone`, `Unclaimed`, the first turn) have a lane of their own
+that is served first.
 """
 
 import contextvars
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from logging import getLogger
 from threading import get_ident
 from types import TracebackType
@@ -95,8 +95,8 @@ class System:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
-        # The body's own exception is not handed to the task group, which would wrap it in a group. A cancellation is, since it
-        # may be the task group's to catch.
+        # The body's own exception is not handed to the task group, which would wrap it in a group. A cancellation is,
+        # since it may be the task group's to catch.
         cancelled = isinstance(exc, anyio.get_cancelled_exc_class())
         try:
             with anyio.CancelScope(shield=True):
@@ -140,7 +140,10 @@ class System:
 
     @trio.lowlevel.enable_ki_protection
     def dispatch(self, cell: Cell[Any], message: Any, reply: Reply[Any] | None) -> None:
-        """Handle one message, and all that come of it. Protected from Ctrl-C on trio, which would land within a turn."""
+        """Handle one message, and all that come of it.
+
+        On trio, Ctrl-C is kept out while this runs: it would land within a turn.
+        """
         self.is_busy = True
         self._turn(cell, message, reply)
         if self.queue or self._signals:
@@ -263,10 +266,11 @@ class System:
 
     def stop_actor(self, cell: Cell[Any], reason: Exception | None) -> None:
         """Stop an actor as soon as the turn that is under way is over."""
+        if cell.life is not Life.RUNNING:
+            return
         if get_ident() != self.thread:
             raise cell.unreachable(_Stop(reason))
-        if cell.life is Life.RUNNING:
-            self.signal(cell, _Stop(reason))
+        self.signal(cell, _Stop(reason))
 
     def start_effect(self, cell: Cell[Any], run: Callable[[], Awaitable[Any]], then: Callable[[Any], Any]) -> Effect:
         """Start a task for an actor, in the context that was current when the system opened."""
@@ -297,7 +301,7 @@ class System:
         self.timers.add(timer, seconds)
         return timer
 
-    def _run_in_context(self, task: Callable[[], Awaitable[None]]) -> None:
+    def _run_in_context(self, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._context.run(self._tasks.start_soon, task)
 
     def _begin_stop(self, cell: Cell[Any], reason: Exception | None) -> None:
@@ -322,7 +326,7 @@ class System:
             cell.actor.stopped(cell.reason)
         except Exception as error:
             self.failures += 1
-            logger.error("%s failed in its last turn: %s", cell.path, type(error).__name__, exc_info=error)
+            logger.exception("%s failed in its last turn: %s", cell.path, type(error).__name__)
         for watcher in cell.watchers or ():
             watcher.signal(Terminated(cell, cell.reason))
         parent = cell.parent
@@ -350,10 +354,10 @@ class _Stop:
 
 
 def open_system(name: str = "troupe") -> System:
-    """A new actor system, to be entered: `async with open_system() as system`.
+    """Make an actor system, and enter it with `async with`.
 
-    Leaving it stops every actor and waits until all their effects have ended: nothing of the system runs on. That wait is
-    shielded from cancellation, so what an effect does when it is cancelled must be bounded. An exception of the body leaves as it
-    is, not in a group.
+    Leaving it stops every actor and waits until all their effects have ended: nothing of the system runs on. That wait
+    is shielded from cancellation, so what an effect does when it is cancelled must be bounded. An exception of the body
+    leaves as it is, not in a group.
     """
     return System(name)

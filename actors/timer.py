@@ -48,8 +48,8 @@ class Timer:
 class Timers:
     """All timers of one system, soonest first.
 
-    A cancelled timer stays in the heap, empty, since finding it would cost a scan; when more than half of the heap is empty it
-    is made anew.
+    A cancelled timer stays in the heap, empty, since finding it would cost a scan; when more than half of the heap is
+    empty it is made anew.
     """
 
     def __init__(self, now: Callable[[], float]) -> None:

@@ -1,9 +1,9 @@
 """Every error that Troupe raises, in one small hierarchy.
 
-A message says what was asked, of which pool or actor, in which state, and what to do about it. It never holds a credential, a
-query string or userinfo. What a gateway needs in order to answer *its* caller is on the class or the instance: `http_status`,
-the JSON-RPC `code`, `retry_after` in seconds where it is known, and `safe_to_retry`, which is true only when the request
-cannot have run.
+A message says what was asked, of which pool or actor, in which state, and what to do about it. It never holds a
+credential, a query string or userinfo. What a gateway needs in order to answer *its* caller is on the class or the
+instance: `http_status`, the JSON-RPC `code`, `retry_after` in seconds where it is known, and `safe_to_retry`, which is
+true only when the request cannot have run.
 """
 
 from typing import ClassVar
@@ -64,7 +64,7 @@ class LeaseReleased(TroupeError):
 
 
 class ConnectFailed(TroupeError):
-    """No session could be opened; `step` says how far it came, `status` what the server answered over HTTP, if it did."""
+    """No session could be opened. `step` says how far it came, `status` what the server answered over HTTP, if so."""
 
     http_status = 502
     code = -32000

@@ -3,9 +3,9 @@
 The rules
 ---------
 - A session is lent within one pool key only: (user, url, identity, transport, gateway id).
-- The identity is a keyed hash over the authentication headers, by lower-case name, in a fixed order, each name and value
-  preceded by its length. So no two different sets of headers meet in one text, and without the key nobody can try out
-  low-entropy values against an identity seen in a log.
+- The identity is a keyed hash over the authentication headers, by lower-case name, in a fixed order, each name and
+  value preceded by its length. So no two different sets of headers meet in one text, and without the key nobody can try
+  out low-entropy values against an identity seen in a log.
 - No authentication headers: the identity is anonymous, and whoever asks without them shares sessions.
 - The digest is never shortened in a key. What is shown of a key holds eight digits of it and no query string.
 """
@@ -70,7 +70,7 @@ class PoolKey(NamedTuple):
 
 
 def identify(headers: Mapping[str, str] | None, *, secret: bytes) -> str:
-    """The identity that these headers prove, as 64 hexadecimal digits, or `ANONYMOUS` when none of them is a credential.
+    """The identity that these headers prove, as 64 hexadecimal digits; `ANONYMOUS` if none of them is a credential.
 
     Header names are compared without regard to case (RFC 9110, section 5.1).
 
@@ -113,7 +113,8 @@ def check_headers(headers: Mapping[str, str] | None) -> None:
     """Refuse headers that could be read as more than one header (RFC 9110, section 5.5).
 
     Raises:
-        InvalidSettings: a name or value is not text, is not ASCII-encodable, or has CR, LF or NUL in it. The value is not shown.
+        InvalidSettings: a name or value is not text, is not ASCII-encodable, or has CR, LF or NUL in it. The value is
+            not shown.
     """
     for name, value in (headers or {}).items():
         if not isinstance(name, str) or not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]

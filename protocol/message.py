@@ -1,7 +1,8 @@
 """How messages are made: small typed records that nobody changes after they were sent.
 
-`@message` gives a slotted dataclass that is frozen to the type checker. It is not frozen at run time: CPython builds a frozen
-dataclass through `object.__setattr__`, field by field, at three times the price, and a hit on the pool makes eight messages.
+`@message` gives a slotted dataclass that is frozen to the type checker. It is not frozen at run time: CPython builds a
+frozen dataclass through `object.__setattr__`, field by field, at three times the price, and a hit on the pool makes
+eight messages.
 """
 
 from dataclasses import dataclass

@@ -3,16 +3,16 @@
 The rules
 ---------
 - Permits: every session that has not ENDED holds one of `max_size`. The permit is taken before the session is opened.
-- Nobody waits while a session is idle, or while one could be opened: an `Acquire` is served from the idle sessions, the last
-  used first; else it waits, and a session is opened for it if a permit is free.
+- Nobody waits while a session is idle, or while one could be opened: an `Acquire` is served from the idle sessions, the
+  last used first; else it waits, and a session is opened for it if a permit is free.
 - A session that comes back, or opens, goes straight to the oldest waiter.
-- As many sessions are being opened as there are waiters for them, and no more. When an opening fails and the others still
-  being opened are too few, the oldest waiter is told why. So every failed attempt ends somebody's wait: nobody waits for ever
-  on a server that is down.
+- As many sessions are being opened as there are waiters for them, and no more. When an opening fails and the others
+  still being opened are too few, the oldest waiter is told why. So every failed attempt ends somebody's wait: nobody
+  waits for ever on a server that is down.
 - A lease is a number that is never used again. What is said of a lease that has ended changes nothing.
 
-`handle` is the one way in. It answers with what must be done: `Open`, `Grant`, `Refuse`, `AwaitCalls`, `Close`, `Finished`.
-Tickets stand for waiting callers, and belong to whoever drives the machine, as do the clocks.
+`handle` is the one way in. It answers with what must be done: `Open`, `Grant`, `Refuse`, `AwaitCalls`, `Close`,
+`Finished`. Tickets stand for waiting callers, and belong to whoever drives the machine, as do the clocks.
 """
 
 from collections.abc import Hashable
@@ -209,7 +209,7 @@ class PoolMachine:
         self.hits = self.misses = self.opened = self.open_failures = self.broken = 0
 
     def handle(self, event: PoolEvent, *, now: float) -> list[PoolEffect]:
-        """Take in what happened at `now`, in seconds of a clock that never goes back; answer what must be done, in order."""
+        """Take in what happened at `now`, in seconds of a monotonic clock; answer what must be done, in order."""
         match event:
             case Acquire(ticket):
                 return self._acquire(ticket, now)

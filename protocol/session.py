@@ -2,8 +2,8 @@
 
 The rules
 ---------
-- A session is lent only from IDLE. So one that was never opened, that broke, or on which somebody's calls are still under way
-  cannot be lent: there is no row for it.
+- A session is lent only from IDLE. So one that was never opened, that broke, or on which somebody's calls are still
+  under way cannot be lent: there is no row for it.
 - What broke while a borrower has it is RETIRING: the borrower's calls end by themselves, then it is closed. What broke
   otherwise is closed at once.
 - A session holds its permit until it ENDED: one that is being closed still counts, since its connection still exists.

@@ -17,8 +17,9 @@ class Upstream:
 
     Args:
         url: the absolute http or https address of its Streamable HTTP endpoint, without userinfo.
-        mode: how the protocol's era is agreed on. `"auto"` asks with `server/discover` and falls back to the `initialize`
-            handshake; `"legacy"` goes straight to the handshake; a revision (`"2026-07-28"`) is taken as agreed on.
+        mode: how the protocol's era is agreed on. `"auto"` asks with `server/discover` and falls back to the
+            `initialize` handshake; `"legacy"` goes straight to the handshake; a revision (`"2026-07-28"`) is taken as
+            agreed on.
 
     Raises:
         InvalidSettings: the address is relative, of another scheme, or bears credentials; or the mode is unknown.
@@ -37,9 +38,9 @@ class Upstream:
             raise InvalidSettings("upstream url must be absolute, such as http://127.0.0.1:8000/mcp")
         if parts.username is not None or parts.password is not None:
             raise InvalidSettings(
-                f"upstream url of {parts.hostname} bears credentials: pass them as headers instead, where they are kept secret"
+                f"upstream url of {parts.hostname} bears credentials: pass them as headers, where they are kept secret"
             )
-        if any(ord(character) <= 32 or ord(character) == 127 for character in self.url):
+        if not self.url.isprintable() or " " in self.url:
             raise InvalidSettings(f"upstream url of {parts.hostname} has white space or control characters in it")
         if self.mode not in MODES:
             raise InvalidSettings(f"upstream mode {self.mode!r} is unknown: use one of {', '.join(MODES)}")
@@ -69,10 +70,12 @@ class PoolSettings:
     """The most callers that may wait for one pool key; the next one is refused with `PoolFull`. 0 lets nobody wait."""
 
     acquire_timeout: float = 30.0
-    """How long `acquire` waits for a session, its opening included, before `AcquireTimeout`. A call may give its own."""
+    """How long `acquire` waits for a session, its opening included, before `AcquireTimeout`; a default for its
+    `timeout`."""
 
     connect_timeout: float = 10.0
-    """How long opening one session may take, from the first packet to the end of the handshake, before `ConnectFailed`."""
+    """How long opening one session may take, from the first packet to the end of the handshake, before
+    `ConnectFailed`."""
 
     call_timeout: float = 300.0
     """How long one call on a session may take, before the SDK's `MCPError` with code -32001 (REQUEST_TIMEOUT)."""
@@ -82,7 +85,8 @@ class PoolSettings:
     (with as much again for callers that are woken by it) how long leaving the pool takes."""
 
     settle_timeout: float = 5.0
-    """How long a released session waits for calls that its borrower left under way before it is closed instead of lent."""
+    """How long a released session waits for calls that its borrower left under way before it is closed instead of
+    lent."""
 
     identity_secret: bytes | None = None
     """The key under which identities are hashed. None makes one for this pool. Processes that are to agree on what one
@@ -95,8 +99,9 @@ class PoolSettings:
                 lowest = 1 if field.name == "max_size" else 0
                 if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
                     raise InvalidSettings(f"{field.name} must be a whole number of at least {lowest}, not {value!r}")
-            elif field.type in (float, "float"):
-                if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-                    raise InvalidSettings(f"{field.name} must be a finite number of seconds above 0, not {value!r}")
+            elif field.type in (float, "float") and (
+                isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf
+            ):
+                raise InvalidSettings(f"{field.name} must be a finite number of seconds above 0, not {value!r}")
         if self.identity_secret is not None and not self.identity_secret:
             raise InvalidSettings("identity_secret must not be empty: leave it out to have one made")

@@ -1,0 +1,48 @@
+"""How the tests run: a coroutine test runs on both event loops, under a deadline.
+
+- `async def test_…` runs on trio and on asyncio; `@pytest.mark.backends("trio")` keeps it to one.
+- Under `tests/actors` trio's clock is virtual: it jumps ahead when nothing can run, so a deadlock fails at once.
+- Each such test must end within `TIME_LIMIT` seconds of its clock.
+"""
+
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+import pytest
+import trio.testing
+
+BACKENDS = ("trio", "asyncio")
+TIME_LIMIT = 60.0
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "backends(*names): the event loops that a coroutine test runs on; both if not given")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if inspect.iscoroutinefunction(metafunc.function):
+        marker = metafunc.definition.get_closest_marker("backends")
+        metafunc.fixturenames.insert(0, "backend")
+        metafunc.parametrize("backend", marker.args if marker else BACKENDS, scope="function")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    test: Callable[..., Awaitable[None]] = pyfuncitem.obj
+    if not inspect.iscoroutinefunction(test):
+        return None
+    values: dict[str, Any] = pyfuncitem.funcargs
+    arguments = {name: values[name] for name in inspect.signature(test).parameters}
+    backend: str = pyfuncitem.callspec.params["backend"]
+    options: dict[str, Any] = {}
+    if backend == "trio" and "actors" in pyfuncitem.path.parts[-2:]:
+        options["clock"] = trio.testing.MockClock(autojump_threshold=0)
+
+    async def bounded() -> None:
+        with anyio.fail_after(TIME_LIMIT):
+            await test(**arguments)
+
+    anyio.run(bounded, backend=backend, backend_options=options)
+    return True
