@@ -287,7 +287,7 @@ def _retry_after(value: str | None) -> float | None:
 async def _read(response: httpx2.Response, limit: int) -> bytes:
     body = b""
     try:
-        async for part in response.aiter_raw():
+        async for part in response.aiter_bytes():
             body += part
             if len(body) > limit:
                 break

@@ -1,0 +1,342 @@
+"""The guard: one exchange fails, the others do not notice. The SDK's real client over transports made up here."""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import httpx2
+import pytest
+from mcp import MCPError
+from mcp_types import CallToolRequest, CallToolRequestParams, CallToolResult
+
+from actors import Lease, PoolSettings, StreamableHttp, Upstream, open_pool
+from actors.guard import Guard
+from protocol.errors import (
+    CallInterrupted,
+    ConnectFailed,
+    SessionTerminated,
+    TroupeError,
+    UpstreamRefused,
+    UpstreamUnreachable,
+)
+from protocol.session import SessionState
+
+SERVER = Upstream("http://server.test/mcp", mode="legacy")
+SESSION = "session-1"
+
+Answer = Callable[[httpx2.Request, dict[str, Any]], Awaitable[httpx2.Response]]
+
+
+class FakeWire(httpx2.AsyncBaseTransport):
+    """A handshake-era server without sockets: answers the handshake and pings; `answer` decides about everything else."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, str, httpx2.Headers]] = []
+        self.knows_session = True
+        self.is_up = True
+        self.answer: Answer = self.result
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        message: dict[str, Any] = json.loads(await request.aread() or b"{}")
+        self.seen.append((request.method, message.get("method", ""), request.headers))
+        if not self.is_up:
+            raise httpx2.ConnectError("refused")
+        if request.method != "POST":
+            return httpx2.Response(405)
+        if message["method"] == "initialize":
+            return reply(message, INITIALIZED, {"mcp-session-id": SESSION})
+        if not self.knows_session:
+            return httpx2.Response(404, text="no such session")
+        if message["method"] == "ping":
+            return reply(message, {})
+        if "id" not in message:
+            return httpx2.Response(202)
+        return await self.answer(request, message)
+
+    async def result(self, request: httpx2.Request, message: dict[str, Any]) -> httpx2.Response:
+        await anyio.lowlevel.checkpoint()
+        return reply(message, {"tools": []} if message["method"] == "tools/list" else {"content": []})
+
+    def methods(self) -> list[str]:
+        return [method or verb for verb, method, _ in self.seen]
+
+
+INITIALIZED = {
+    "protocolVersion": "2025-11-25",
+    "capabilities": {"tools": {}},
+    "serverInfo": {"name": "fake", "version": "1"},
+}
+
+
+def reply(message: dict[str, Any], result: dict[str, Any], headers: dict[str, str] | None = None) -> httpx2.Response:
+    return httpx2.Response(200, json={"jsonrpc": "2.0", "id": message["id"], "result": result}, headers=headers)
+
+
+class Stream(httpx2.AsyncByteStream):
+    def __init__(self, *parts: bytes, error: Exception | None = None) -> None:
+        self.parts = parts
+        self.error = error
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for part in self.parts:
+            yield part
+        if self.error is not None:
+            raise self.error
+
+
+@asynccontextmanager
+async def session(wire: FakeWire, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Lease]:
+    """A session over the wire, in a pool of one."""
+    monkeypatch.setattr(httpx2, "AsyncHTTPTransport", lambda **_: wire)
+    async with open_pool(PoolSettings(max_size=1), connector=StreamableHttp()) as pool, pool.session(SERVER) as lease:
+        yield lease
+
+
+def raises(error: Exception) -> Answer:
+    async def answer(request: httpx2.Request, message: dict[str, Any]) -> httpx2.Response:
+        raise error
+
+    return answer
+
+
+def answers(status: int, **options: Any) -> Answer:
+    async def answer(request: httpx2.Request, message: dict[str, Any]) -> httpx2.Response:
+        return httpx2.Response(status, **options)
+
+    return answer
+
+
+EVENTS = {"content-type": "text/event-stream"}
+JSON = {"content-type": "application/json"}
+CALL = CallToolRequest(params=CallToolRequestParams(name="echo"))
+
+
+@pytest.mark.holds("S3", "S9")
+@pytest.mark.parametrize(
+    ("answer", "expected", "safe"),
+    [
+        (raises(httpx2.ConnectError("refused")), UpstreamUnreachable, True),
+        (raises(httpx2.ConnectTimeout("slow")), UpstreamUnreachable, True),
+        (raises(httpx2.ReadError("reset")), CallInterrupted, False),
+        (raises(httpx2.RemoteProtocolError("gone")), CallInterrupted, False),
+        (raises(RuntimeError("surprise")), CallInterrupted, False),
+        (answers(404, text="not here"), SessionTerminated, True),
+        (answers(401), UpstreamRefused, False),
+        (answers(503, headers={"retry-after": "7"}), UpstreamRefused, False),
+        (answers(500, json={"detail": "not JSON-RPC"}), UpstreamRefused, False),
+        (answers(200, headers=JSON, stream=Stream(b'{"js', error=httpx2.ReadError(""))), CallInterrupted, False),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else None,
+)
+async def test_a_failed_exchange_is_a_named_error_for_its_call_and_the_others_go_on(
+    answer: Answer, expected: type[TroupeError], safe: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wire = FakeWire()
+    async with session(wire, monkeypatch) as lease:
+        done: list[str] = []
+        under_way = anyio.Event()
+        goes_on = anyio.Event()
+
+        async def slow(request: httpx2.Request, message: dict[str, Any]) -> httpx2.Response:
+            under_way.set()
+            await goes_on.wait()
+            return reply(message, {"content": []})
+
+        async def bystander() -> None:
+            await lease.client.session.send_request(CALL, CallToolResult)
+            done.append("bystander")
+
+        wire.answer = slow
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(bystander)
+            await under_way.wait()
+            wire.answer = answer
+            with pytest.raises(expected, match="tools/call on http://server.test/mcp") as caught:
+                await lease.call_tool("echo")
+            goes_on.set()
+        assert done == ["bystander"]
+        assert caught.value.safe_to_retry is safe
+
+
+async def test_the_status_and_the_pause_that_the_server_asks_for_are_on_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    wire = FakeWire()
+    async with session(wire, monkeypatch) as lease:
+        wire.answer = answers(429, headers={"retry-after": "7"})
+        with pytest.raises(UpstreamRefused, match="HTTP 429") as caught:
+            await lease.call_tool("echo")
+        assert (caught.value.status, caught.value.retry_after) == (429, 7.0)
+
+
+async def test_an_error_that_the_server_words_itself_stays_the_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    wire = FakeWire()
+    async with session(wire, monkeypatch) as lease:
+        error = {"jsonrpc": "2.0", "id": None, "error": {"code": -32602, "message": "no such tool", "data": {"tool": "x"}}}
+        wire.answer = answers(400, json=error)
+        with pytest.raises(MCPError, match="no such tool") as caught:
+            await lease.call_tool("x")
+        assert (caught.value.code, caught.value.data) == (-32602, {"tool": "x"})
+
+
+@pytest.mark.holds("S3")
+async def test_a_stream_that_breaks_off_is_looked_into_at_once_even_if_it_could_be_resumed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wire = FakeWire()
+    async with session(wire, monkeypatch) as lease:
+
+        async def dies(request: httpx2.Request, message: dict[str, Any]) -> httpx2.Response:
+            wire.is_up = False
+            first = b'id: 1\nretry: 60000\ndata: \n\ndata: {"half an ev'
+            return httpx2.Response(200, headers=EVENTS, stream=Stream(first, error=httpx2.ReadError("reset")))
+
+        wire.answer = dies
+        with anyio.fail_after(1), pytest.raises(CallInterrupted, match="ReadError"):
+            await lease.call_tool("echo")
+
+
+async def test_a_stream_that_breaks_off_while_the_session_lives_is_resumed_by_the_sdk(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wire = FakeWire()
+    async with session(wire, monkeypatch) as lease:
+        resumed: list[str] = []
+        beneath = wire.handle_async_request
+
+        async def handle(request: httpx2.Request) -> httpx2.Response:
+            if request.method == "GET" and "last-event-id" in request.headers:
+                resumed.append(request.headers["last-event-id"])
+                event = b'id: 2\ndata: {"jsonrpc":"2.0","id":0,"result":{"content":[]}}\n\n'
+                return httpx2.Response(200, headers=EVENTS, stream=Stream(event))
+            return await beneath(request)
+
+        monkeypatch.setattr(wire, "handle_async_request", handle)
+        first = Stream(b"id: 1\nretry: 10\ndata: \n\n", error=httpx2.ReadError("reset"))
+        wire.answer = answers(200, headers=EVENTS, stream=first)
+        await lease.client.session.send_request(CALL, CallToolResult)
+        assert resumed == ["1"]
+
+
+@pytest.mark.holds("S2")
+async def test_a_session_that_the_server_no_longer_knows_is_not_lent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    wire = FakeWire()
+    monkeypatch.setattr(httpx2, "AsyncHTTPTransport", lambda **_: wire)
+    async with open_pool(PoolSettings(max_size=1)) as pool:
+        async with pool.session(SERVER) as lease:
+            wire.knows_session = False
+            with pytest.raises(SessionTerminated, match="has not run"):
+                await lease.call_tool("echo")
+            assert pool.stats().sessions(SessionState.RETIRING) == 1
+            wire.knows_session = True
+        async with pool.session(SERVER) as lease:
+            await lease.call_tool("echo")
+        assert pool.stats().opened == 2
+
+
+@pytest.mark.holds("S2")
+async def test_a_typescript_server_says_that_it_lost_the_session_with_a_400(monkeypatch: pytest.MonkeyPatch) -> None:
+    wire = FakeWire()
+    async with session(wire, monkeypatch) as lease:
+        error = {"code": -32000, "message": "Bad Request: No valid session ID provided"}
+        wire.answer = answers(400, json={"jsonrpc": "2.0", "id": None, "error": error})
+        with pytest.raises(SessionTerminated):
+            await lease.call_tool("echo")
+
+
+async def test_a_server_that_says_404_to_the_event_stream_but_knows_the_session_keeps_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wire = FakeWire()
+    beneath = wire.handle_async_request
+
+    async def handle(request: httpx2.Request) -> httpx2.Response:
+        response = await beneath(request)
+        return httpx2.Response(404) if request.method == "GET" else response
+
+    monkeypatch.setattr(wire, "handle_async_request", handle)
+    async with session(wire, monkeypatch) as lease:
+        await lease.call_tool("echo")
+        await anyio.wait_all_tasks_blocked()
+        assert "ping" in wire.methods()
+        await lease.call_tool("echo")
+
+
+async def test_a_server_that_cannot_be_reached_is_tried_once_per_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    wire = FakeWire()
+    wire.is_up = False
+    monkeypatch.setattr(httpx2, "AsyncHTTPTransport", lambda **_: wire)
+    async with open_pool() as pool:
+        with pytest.raises(ConnectFailed, match=r"no session with http://server.test/mcp .* \(ConnectError\)") as caught:
+            await pool.acquire(Upstream(SERVER.url))
+        assert isinstance(caught.value.__cause__, httpx2.ConnectError)
+    assert wire.methods() == ["server/discover"]
+
+
+@pytest.mark.parametrize(
+    ("response", "said"),
+    [
+        ({"status_code": 200, "html": "<h1>hello</h1>"}, "Unexpected content type: text/html"),
+        ({"status_code": 401}, "HTTP 401"),
+        ({"status_code": 200, "json": {"neither": "here"}}, "the handshake failed"),
+    ],
+)
+async def test_whatever_a_server_says_to_the_handshake_is_a_named_error(
+    response: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Odd(FakeWire):
+        async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+            return httpx2.Response(**response)
+
+    monkeypatch.setattr(httpx2, "AsyncHTTPTransport", lambda **_: Odd())
+    async with open_pool() as pool:
+        with pytest.raises(ConnectFailed, match=said):
+            await pool.acquire(SERVER)
+        assert pool.stats().sessions() == 0
+
+
+async def test_each_request_bears_the_headers_of_the_lease_that_makes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    wire = FakeWire()
+    monkeypatch.setattr(httpx2, "AsyncHTTPTransport", lambda **_: wire)
+    async with open_pool() as pool:
+        for trace in ("1", "2"):
+            async with pool.session(SERVER, headers={"X-Trace": trace}) as lease:
+                await lease.call_tool("echo")
+    calls = [headers["x-trace"] for _, method, headers in wire.seen if method == "tools/call"]
+    assert calls == ["1", "2"]
+
+
+@pytest.mark.holds("S5")
+async def test_cancelling_a_call_passes_through_the_guard(monkeypatch: pytest.MonkeyPatch) -> None:
+    wire = FakeWire()
+    async with session(wire, monkeypatch) as lease:
+
+        async def never(request: httpx2.Request, message: dict[str, Any]) -> httpx2.Response:
+            await anyio.sleep_forever()
+            raise AssertionError
+
+        wire.answer = never
+        with anyio.move_on_after(0.01) as scope:
+            await lease.call_tool("echo")
+        assert scope.cancelled_caught
+        await anyio.wait_all_tasks_blocked()
+        assert "notifications/cancelled" in wire.methods()
+        wire.answer = wire.result
+        await lease.call_tool("echo")
+
+
+async def test_the_guard_never_raises_whatever_the_transport_does() -> None:
+    class Broken(httpx2.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+            raise OSError(113, "No route to host")
+
+    faults: list[Any] = []
+    guard = Guard(Broken(), headers={}, report=faults.append)
+    guard.connecting = False
+    for verb in ("POST", "GET", "DELETE"):
+        response = await guard.handle_async_request(httpx2.Request(verb, SERVER.url))
+        assert response.status_code == 502
+        assert json.loads(response.content)["error"]["code"] == -32000
+    assert [fault.step for fault in faults] == ["message", "event stream", "session end"]
+    assert faults[0].detail == "OSError: No route to host"
