@@ -81,14 +81,14 @@ class Guard(httpx2.AsyncBaseTransport):
         exchange = current_exchange.get() if request.method == "POST" else None
         step = exchange.step if exchange is not None else _STEPS.get(request.method, request.method)
         if self.connecting and self._unreachable is not None:
-            return self._stand_in(exchange, self._unreachable)
+            return self._stand_in(request, exchange, self._unreachable)
         try:
             response = await self._send(request)
         except Exception as error:  # noqa: BLE001 - whatever the transport raises is the affair of this exchange alone
             fault = _fault_of(error, step)
             if self.connecting:
                 self._unreachable = fault
-            return self._stand_in(exchange, fault)
+            return self._stand_in(request, exchange, fault)
         if response.is_error:
             if request.method == "POST":
                 return await self._judge(request, response, exchange, step)
@@ -115,11 +115,15 @@ class Guard(httpx2.AsyncBaseTransport):
         if fault.ends_session:
             self._report(fault)
 
-    def _stand_in(self, exchange: Exchange | None, fault: Fault) -> httpx2.Response:
+    def _stand_in(self, request: httpx2.Request, exchange: Exchange | None, fault: Fault) -> httpx2.Response:
         """The response to an exchange that got none: the SDK hands the error in it to the one who waits for it."""
         self._note(exchange, fault)
+        if request.method == "DELETE":
+            return httpx2.Response(HTTPStatus.NO_CONTENT)  # it is gone either way, and the SDK would warn of all else
         return httpx2.Response(
-            fault.status or 502, headers={"content-type": "application/json"}, content=_error_body(fault)
+            fault.status or HTTPStatus.BAD_GATEWAY,
+            headers={"content-type": "application/json"},
+            content=_error_body(fault),
         )
 
     async def _judge(
@@ -132,7 +136,7 @@ class Guard(httpx2.AsyncBaseTransport):
         if SESSION_ID in request.headers and (
             status == HTTPStatus.NOT_FOUND or (status == HTTPStatus.BAD_REQUEST and _is_about_the_session(error))
         ):
-            return self._stand_in(exchange, Fault(FaultKind.TERMINATED, step, f"HTTP {status}", status=status))
+            return self._stand_in(request, exchange, Fault(FaultKind.TERMINATED, step, f"HTTP {status}", status=status))
         if error is not None:
             return httpx2.Response(status, headers={"content-type": "application/json"}, content=body)
         fault = Fault(
@@ -142,19 +146,21 @@ class Guard(httpx2.AsyncBaseTransport):
             status=status,
             retry_after=_retry_after(response.headers.get("retry-after")),
         )
-        return self._stand_in(exchange, fault)
+        return self._stand_in(request, exchange, fault)
 
     async def _broken_off(
         self, request: httpx2.Request, response: httpx2.Response, exchange: Exchange | None, fault: Fault
     ) -> bytes:
         """A body ended before its end. Answers what to put there instead."""
-        if exchange is not None:
-            exchange.fault = fault
-        if SESSION_ID not in request.headers:
-            self._report(fault)
-        elif not await self._lost_session(request, fault.step):
-            return b""  # the session lives: the SDK resumes the stream if the server can, and ends the call if not
-        if request.method == "POST" and response.headers.get("content-type", "").startswith("text/event-stream"):
+        streamed = response.headers.get("content-type", "").startswith("text/event-stream")
+        if SESSION_ID in request.headers:
+            if not await self._lost_session(request, fault.step) and streamed:
+                return b""  # the session lives: the SDK resumes the stream if the server can, and ends the call if not
+            if exchange is not None:
+                exchange.fault = fault
+        else:
+            self._note(exchange, fault)
+        if request.method == "POST" and streamed:
             return b"\n\nevent: message\ndata: " + _error_body(fault) + b"\n\n"
         return b""
 

@@ -75,10 +75,11 @@ class Lease:
 
         Raises:
             LeaseReleased: it was released before. Nothing has changed.
+            WrongThread: this is not the thread that runs the pool. The lease is still held.
         """
         self.check()
-        self._held = False
         self._tell(Release(self._number, self._calls > 0))
+        self._held = False
 
     def check(self) -> None:
         """Raise `LeaseReleased` unless the lease is held."""

@@ -10,7 +10,8 @@ import anyio
 
 from actors.connection import Connector, StreamableHttp
 from actors.lease import Lease
-from actors.registry import Close, Registry
+from actors.ref import Ref
+from actors.registry import Close, Registry, RegistryMessage
 from actors.statistics import PoolStats
 from actors.supervisor import Acquire
 from actors.system import open_system
@@ -31,6 +32,7 @@ class Pool:
         self._secret = settings.identity_secret or secrets.token_bytes(32)
         self._system = open_system(name)
         self._registry_actor = Registry(settings, connector or StreamableHttp())
+        self._registry: Ref[RegistryMessage] | None = None
         self._anonymous = 0
         self._is_open = False
 
@@ -54,6 +56,8 @@ class Pool:
         Leaving `async with` does this too. Cancellation does not cut it short, since it is bounded and servers are to
         be told. Closing again waits for the same end.
         """
+        if self._registry is None:
+            return
         self._is_open = False
         with anyio.move_on_after(2 * self.settings.close_timeout, shield=True):
             with suppress(ActorStopped, SystemClosed):  # it is closed already
@@ -110,7 +114,7 @@ class Pool:
 
         Cancellation: whatever was granted goes back to the pool, and to the next waiter.
         """
-        if not self._is_open:
+        if self._registry is None or not self._is_open:
             raise PoolClosed(
                 f"the pool {self._system.name} is not open: enter it with `async with`, or open another one"
             )

@@ -75,6 +75,10 @@ class Timers:
             heapq.heapify(self._heap)
             self._cancelled = 0
 
+    def __len__(self) -> int:
+        """How many entries the heap has, the empty ones included."""
+        return len(self._heap)
+
     async def run(self) -> None:
         """Fire timers as they come due, until cancelled."""
         while True:

@@ -7,7 +7,7 @@
 
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import pytest
@@ -18,7 +18,9 @@ TIME_LIMIT = 60.0
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "backends(*names): the event loops that a coroutine test runs on; both if not given")
+    config.addinivalue_line(
+        "markers", "backends(*names): the event loops that a coroutine test runs on; both if not given"
+    )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -35,7 +37,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         return None
     values: dict[str, Any] = pyfuncitem.funcargs
     arguments = {name: values[name] for name in inspect.signature(test).parameters}
-    backend: str = pyfuncitem.callspec.params["backend"]
+    backend = cast("str", pyfuncitem.callspec.params["backend"])
     options: dict[str, Any] = {}
     if backend == "trio" and "actors" in pyfuncitem.path.parts[-2:]:
         options["clock"] = trio.testing.MockClock(autojump_threshold=0)

@@ -3,6 +3,9 @@
 Each test ends with the same check: the one permit is home, nobody waits, and the next caller is served.
 """
 
+import asyncio
+import random
+
 import anyio
 import pytest
 
@@ -143,8 +146,6 @@ async def test_cancelled_with_its_slot_already_filled_while_another_waits() -> N
 
 @pytest.mark.backends("asyncio")
 async def test_cancelled_by_asyncio_itself_with_its_slot_already_filled() -> None:
-    import asyncio
-
     server = FakeServer()
     async with one_session(server) as pool:
         lease = await pool.acquire(ECHO)
@@ -169,8 +170,6 @@ async def test_cancelled_during_a_call_the_lease_comes_home() -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 async def test_cancelled_at_any_moment_of_many(seed: int) -> None:
-    import random
-
     chance = random.Random(seed)
     server = FakeServer()
     async with open_pool(PoolSettings(max_size=3), connector=server) as pool:

@@ -1,7 +1,7 @@
 """The guard: one exchange fails, the others do not notice. The SDK's real client over transports made up here."""
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -31,7 +31,7 @@ Answer = Callable[[httpx2.Request, dict[str, Any]], Awaitable[httpx2.Response]]
 
 
 class FakeWire(httpx2.AsyncBaseTransport):
-    """A handshake-era server without sockets: answers the handshake and pings; `answer` decides about everything else."""
+    """A handshake-era server without sockets: answers handshakes and pings; `answer` decides about everything else."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, str, httpx2.Headers]] = []
@@ -64,11 +64,20 @@ class FakeWire(httpx2.AsyncBaseTransport):
         return [method or verb for verb, method, _ in self.seen]
 
 
-INITIALIZED = {
+INITIALIZED: dict[str, Any] = {
     "protocolVersion": "2025-11-25",
     "capabilities": {"tools": {}},
     "serverInfo": {"name": "fake", "version": "1"},
 }
+
+
+def given(wire: httpx2.AsyncBaseTransport) -> Callable[..., httpx2.AsyncBaseTransport]:
+    """What stands in for httpx2's own transport: always this one."""
+
+    def make(**_: Any) -> httpx2.AsyncBaseTransport:
+        return wire
+
+    return make
 
 
 def reply(message: dict[str, Any], result: dict[str, Any], headers: dict[str, str] | None = None) -> httpx2.Response:
@@ -88,9 +97,9 @@ class Stream(httpx2.AsyncByteStream):
 
 
 @asynccontextmanager
-async def session(wire: FakeWire, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Lease]:
+async def session(wire: FakeWire, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Lease]:
     """A session over the wire, in a pool of one."""
-    monkeypatch.setattr(httpx2, "AsyncHTTPTransport", lambda **_: wire)
+    monkeypatch.setattr(httpx2, "AsyncHTTPTransport", given(wire))
     async with open_pool(PoolSettings(max_size=1), connector=StreamableHttp()) as pool, pool.session(SERVER) as lease:
         yield lease
 
@@ -132,7 +141,7 @@ CALL = CallToolRequest(params=CallToolRequestParams(name="echo"))
     ids=lambda value: value.__name__ if isinstance(value, type) else None,
 )
 async def test_a_failed_exchange_is_a_named_error_for_its_call_and_the_others_go_on(
-    answer: Answer, expected: type[TroupeError], safe: bool, monkeypatch: pytest.MonkeyPatch
+    answer: Answer, expected: type[TroupeError], *, safe: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wire = FakeWire()
     async with session(wire, monkeypatch) as lease:
@@ -154,14 +163,16 @@ async def test_a_failed_exchange_is_a_named_error_for_its_call_and_the_others_go
             tasks.start_soon(bystander)
             await under_way.wait()
             wire.answer = answer
-            with pytest.raises(expected, match="tools/call on http://server.test/mcp") as caught:
+            with pytest.raises(expected, match=r"tools/call on http://server.test/mcp") as caught:
                 await lease.call_tool("echo")
+            assert caught.value.safe_to_retry is safe
             goes_on.set()
         assert done == ["bystander"]
-        assert caught.value.safe_to_retry is safe
 
 
-async def test_the_status_and_the_pause_that_the_server_asks_for_are_on_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_status_and_the_pause_that_the_server_asks_for_are_on_the_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     wire = FakeWire()
     async with session(wire, monkeypatch) as lease:
         wire.answer = answers(429, headers={"retry-after": "7"})
@@ -173,7 +184,11 @@ async def test_the_status_and_the_pause_that_the_server_asks_for_are_on_the_erro
 async def test_an_error_that_the_server_words_itself_stays_the_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     wire = FakeWire()
     async with session(wire, monkeypatch) as lease:
-        error = {"jsonrpc": "2.0", "id": None, "error": {"code": -32602, "message": "no such tool", "data": {"tool": "x"}}}
+        error = {
+            "jsonrpc": "2.0",
+            "id": None,
+            "error": {"code": -32602, "message": "no such tool", "data": {"tool": "x"}},
+        }
         wire.answer = answers(400, json=error)
         with pytest.raises(MCPError, match="no such tool") as caught:
             await lease.call_tool("x")
@@ -222,7 +237,7 @@ async def test_a_stream_that_breaks_off_while_the_session_lives_is_resumed_by_th
 @pytest.mark.holds("S2")
 async def test_a_session_that_the_server_no_longer_knows_is_not_lent_again(monkeypatch: pytest.MonkeyPatch) -> None:
     wire = FakeWire()
-    monkeypatch.setattr(httpx2, "AsyncHTTPTransport", lambda **_: wire)
+    monkeypatch.setattr(httpx2, "AsyncHTTPTransport", given(wire))
     async with open_pool(PoolSettings(max_size=1)) as pool:
         async with pool.session(SERVER) as lease:
             wire.knows_session = False
@@ -266,9 +281,11 @@ async def test_a_server_that_says_404_to_the_event_stream_but_knows_the_session_
 async def test_a_server_that_cannot_be_reached_is_tried_once_per_session(monkeypatch: pytest.MonkeyPatch) -> None:
     wire = FakeWire()
     wire.is_up = False
-    monkeypatch.setattr(httpx2, "AsyncHTTPTransport", lambda **_: wire)
+    monkeypatch.setattr(httpx2, "AsyncHTTPTransport", given(wire))
     async with open_pool() as pool:
-        with pytest.raises(ConnectFailed, match=r"no session with http://server.test/mcp .* \(ConnectError\)") as caught:
+        with pytest.raises(
+            ConnectFailed, match=r"no session with http://server.test/mcp .* \(ConnectError\)"
+        ) as caught:
             await pool.acquire(Upstream(SERVER.url))
         assert isinstance(caught.value.__cause__, httpx2.ConnectError)
     assert wire.methods() == ["server/discover"]
@@ -289,7 +306,7 @@ async def test_whatever_a_server_says_to_the_handshake_is_a_named_error(
         async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
             return httpx2.Response(**response)
 
-    monkeypatch.setattr(httpx2, "AsyncHTTPTransport", lambda **_: Odd())
+    monkeypatch.setattr(httpx2, "AsyncHTTPTransport", given(Odd()))
     async with open_pool() as pool:
         with pytest.raises(ConnectFailed, match=said):
             await pool.acquire(SERVER)
@@ -298,7 +315,7 @@ async def test_whatever_a_server_says_to_the_handshake_is_a_named_error(
 
 async def test_each_request_bears_the_headers_of_the_lease_that_makes_it(monkeypatch: pytest.MonkeyPatch) -> None:
     wire = FakeWire()
-    monkeypatch.setattr(httpx2, "AsyncHTTPTransport", lambda **_: wire)
+    monkeypatch.setattr(httpx2, "AsyncHTTPTransport", given(wire))
     async with open_pool() as pool:
         for trace in ("1", "2"):
             async with pool.session(SERVER, headers={"X-Trace": trace}) as lease:
@@ -336,7 +353,10 @@ async def test_the_guard_never_raises_whatever_the_transport_does() -> None:
     guard.connecting = False
     for verb in ("POST", "GET", "DELETE"):
         response = await guard.handle_async_request(httpx2.Request(verb, SERVER.url))
-        assert response.status_code == 502
-        assert json.loads(response.content)["error"]["code"] == -32000
+        if verb == "DELETE":
+            assert response.status_code == 204
+        else:
+            assert response.status_code == 502
+            assert json.loads(response.content)["error"]["code"] == -32000
     assert [fault.step for fault in faults] == ["message", "event stream", "session end"]
     assert faults[0].detail == "OSError: No route to host"

@@ -1,10 +1,15 @@
 """Leases: what a borrower may do with a session, and when no more. On fake servers, on both event loops."""
 
+from collections.abc import Callable
+from typing import Any
+
 import anyio
 import pytest
+from mcp import MCPError
+from mcp_types import CONNECTION_CLOSED
 
 from actors import Lease, Pool, PoolSettings, open_pool
-from protocol.errors import CallInterrupted, LeaseReleased
+from protocol.errors import CallInterrupted, LeaseReleased, WrongThread
 from protocol.session import SessionState
 from tests.actors.fakes import ECHO, FakeServer
 
@@ -37,7 +42,8 @@ async def test_after_its_release_the_lease_and_its_client_refuse_everything_and_
         await call_tool("echo")
         assert plain() == "plain"
         lease.release()
-        for refused in (lambda: lease.client, lambda: client.call_tool, plain, lambda: lease.protocol_version):
+        refusing: list[Callable[[], Any]] = [plain, lambda: lease.client, lambda: client.call_tool]
+        for refused in refusing:
             with pytest.raises(LeaseReleased):
                 refused()
         with pytest.raises(LeaseReleased):
@@ -69,6 +75,16 @@ async def test_leaving_does_not_raise_when_the_pool_was_closed_meanwhile() -> No
     async with one_session(FakeServer()) as pool:
         lease = await pool.acquire(ECHO)
     lease.release()
+
+
+@pytest.mark.holds("L4", "R6")
+async def test_a_release_from_another_thread_is_refused_and_the_lease_still_held() -> None:
+    async with one_session(FakeServer()) as pool:
+        lease = await pool.acquire(ECHO)
+        with pytest.raises(WrongThread):
+            await anyio.to_thread.run_sync(lease.release)
+        assert lease.is_held
+        lease.release()
 
 
 async def test_a_borrowing_can_be_entered_again_only_after_it_was_left() -> None:
@@ -135,21 +151,17 @@ async def test_a_session_whose_releasers_call_does_not_end_is_replaced() -> None
 
 @pytest.mark.holds("S3")
 async def test_a_call_whose_session_was_closed_by_the_pool_says_that_it_may_have_run() -> None:
-    from mcp import MCPError
-    from mcp_types import CONNECTION_CLOSED
+    async with one_session(FakeServer()) as pool, pool.session(ECHO) as session:
 
-    async with one_session(FakeServer()) as pool:
-        async with pool.session(ECHO) as session:
+        async def closed() -> None:
+            raise MCPError(CONNECTION_CLOSED, "Connection closed")
 
-            async def closed() -> None:
-                raise MCPError(CONNECTION_CLOSED, "Connection closed")
+        with pytest.raises(CallInterrupted, match="may have run") as caught:
+            await session.call("tools/call", closed)
+        assert not caught.value.safe_to_retry
 
-            with pytest.raises(CallInterrupted, match="may have run") as caught:
-                await session.call("tools/call", closed)
-            assert not caught.value.safe_to_retry
+        async def said_by_the_server() -> None:
+            raise MCPError(CONNECTION_CLOSED, "the server's own words")
 
-            async def said_by_the_server() -> None:
-                raise MCPError(CONNECTION_CLOSED, "the server's own words")
-
-            with pytest.raises(MCPError, match="own words"):
-                await session.call("tools/call", said_by_the_server)
+        with pytest.raises(MCPError, match="own words"):
+            await session.call("tools/call", said_by_the_server)

@@ -6,7 +6,6 @@ import pytest
 from actors import Lease, PoolSettings, Upstream, open_pool
 from protocol.errors import AcquireTimeout, ConnectFailed, InvalidSettings, PoolClosed, PoolFull
 from protocol.fault import Fault, FaultKind
-from protocol.session import SessionState
 from tests.actors.fakes import ECHO, FakeClient, FakeServer
 
 BROKEN = Fault(FaultKind.INTERRUPTED, "event stream", "it broke")
@@ -239,6 +238,7 @@ async def test_a_pool_that_is_not_open_says_so() -> None:
     pool = open_pool(connector=FakeServer())
     with pytest.raises(PoolClosed, match="is not open: enter it"):
         await pool.acquire(ECHO)
+    await pool.close()
 
 
 async def test_an_exception_of_the_body_leaves_the_pool_as_it_is() -> None:

@@ -196,7 +196,7 @@ async def test_an_ask_that_times_out_tells_the_actor_that_its_asker_has_gone() -
     async with open_system() as system:
         notebook = Notebook()
         ref = system.spawn(notebook, name="notebook")
-        with pytest.raises(AskTimeout, match="did not answer Keep within 0.01 s"):
+        with pytest.raises(AskTimeout, match=r"did not answer Keep within 0.01 s"):
             await ref.ask(Keep(), timeout=0.01)
         (gone,) = notebook.signals
         assert isinstance(gone, AskerGone)

@@ -1,7 +1,7 @@
 """A real MCP server for the tests, in a process of its own: `python tests/integration/mcp_server.py KIND PORT`.
 
-Says on its standard output where it listens (`port N`) and which tool call has begun (`began NAME`). Ends when its standard
-input does.
+Says on its standard output where it listens (`port N`) and which tool call has begun (`began NAME`). Ends when its
+standard input does.
 """
 
 import itertools

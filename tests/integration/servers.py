@@ -3,7 +3,7 @@
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,7 +38,7 @@ class McpServer:
         return f"http://127.0.0.1:{self.port}/mcp"
 
     def kill(self) -> None:
-        """kill -9, and nothing else: its sockets are left to the system."""
+        """End it with SIGKILL and nothing else: its sockets are left to the system."""
         self.process.kill()
         self.process.wait()
         self._forget()
@@ -68,7 +68,7 @@ class McpServer:
 
 
 @contextmanager
-def running_server(kind: str = "plain") -> Iterator[McpServer]:
+def running_server(kind: str = "plain") -> Generator[McpServer]:
     """A server that ends with the `with` block."""
     server = McpServer(kind)
     try:

@@ -3,10 +3,18 @@
 from typing import Literal
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from actors import Pool, PoolSettings, Upstream, open_pool
-from protocol.errors import CallFailed, CallInterrupted, ConnectFailed, SessionTerminated, UpstreamUnreachable
+from protocol.errors import (
+    CallFailed,
+    CallInterrupted,
+    ConnectFailed,
+    LeaseReleased,
+    SessionTerminated,
+    UpstreamUnreachable,
+)
 from protocol.session import SessionState
 from tests.integration.servers import McpServer, running_server
 
@@ -79,7 +87,9 @@ async def test_by_the_servers_own_account_two_users_never_share_a_session() -> N
 
 @pytest.mark.holds("S1", "S2", "S3", "S9")
 @every_server
-async def test_a_server_killed_during_a_call_costs_that_call_a_named_error_within_a_second(kind: str, mode: Mode) -> None:
+async def test_a_server_killed_during_a_call_costs_that_call_a_named_error_within_a_second(
+    kind: str, mode: Mode
+) -> None:
     with running_server(kind) as server, running_server() as other:
         async with open_pool(PoolSettings(max_size=3)) as pool:
             upstream = Upstream(server.url, mode=mode)
@@ -157,7 +167,7 @@ async def test_a_server_killed_under_fifty_calls_cancels_none_of_its_callers() -
                     async with pool.session(upstream) as session:
                         await session.call_tool("sleep", {"seconds": 60})
                 except CallInterrupted:
-                    await anyio.sleep(0)
+                    await anyio.lowlevel.checkpoint()
                     ended.append("named error")
 
             async with anyio.create_task_group() as tasks:
@@ -191,10 +201,48 @@ async def test_a_server_that_accepts_and_never_answers_costs_the_connect_timeout
     with running_server() as server:
         server.stall()
         async with open_pool(PoolSettings(connect_timeout=0.3)) as pool:
-            with anyio.fail_after(5), pytest.raises(ConnectFailed, match="within 0.3 s"):
+            with anyio.fail_after(5), pytest.raises(ConnectFailed, match=r"within 0.3 s"):
                 await pool.acquire(Upstream(server.url))
             assert pool.stats().sessions() == 0
             server.resume()
+
+
+@pytest.mark.holds("L4")
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+async def test_a_released_lease_reaches_neither_the_server_nor_the_next_holder(mode: Mode) -> None:
+    with running_server() as server:
+        async with open_pool(PoolSettings(max_size=1)) as pool:
+            upstream = Upstream(server.url, mode=mode)
+            first = await pool.acquire(upstream)
+            client = first.client
+            first.release()
+            async with pool.session(upstream) as second:
+                sent = pool.stats().http_requests
+                with pytest.raises(LeaseReleased):
+                    first.release()
+                with pytest.raises(LeaseReleased):
+                    await first.call_tool("echo", {"text": "late"})
+                with pytest.raises(LeaseReleased):
+                    await client.call_tool("echo", {"text": "late"})
+                assert pool.stats().http_requests == sent
+                assert not (await second.call_tool("echo", {"text": "mine"})).is_error
+            assert pool.stats().opened == 1
+
+
+@pytest.mark.holds("L4")
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+async def test_a_session_released_with_a_call_under_way_is_lent_when_the_server_has_answered_it(mode: Mode) -> None:
+    with running_server() as server:
+        async with open_pool(PoolSettings(max_size=1)) as pool, anyio.create_task_group() as tasks:
+            upstream = Upstream(server.url, mode=mode)
+            lease = await pool.acquire(upstream)
+            tasks.start_soon(lease.call_tool, "sleep", {"seconds": 0.3})
+            await server.began("sleep")
+            lease.release()
+            assert pool.stats().sessions(SessionState.SETTLING) == 1
+            async with pool.session(upstream):
+                assert pool.stats().sessions(SessionState.SETTLING) == 0
+            assert pool.stats().opened == 1
 
 
 @pytest.mark.holds("S5", "L2")

@@ -8,11 +8,10 @@ The invariants, after every event:
 - L5: sessions that have not ended + free permits = max_size.
 """
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-
-import pytest
 
 from protocol.errors import ConnectFailed
 from protocol.pool import (
@@ -73,10 +72,9 @@ class PoolLife(RuleBasedStateMachine):
                     assert lease not in self.leases
                     if self.waiting:
                         assert ticket == self.waiting.pop(0), "waiters are served first come, first served"
-                    self.leases[lease] = session  # type: ignore[assignment]
+                    self.leases[lease] = session
                 case Refuse(ticket, _):
-                    if ticket in self.waiting:
-                        self.waiting.remove(ticket)
+                    self.waiting = [waiter for waiter in self.waiting if waiter != ticket]
                 case Close(session):
                     assert session not in self.closing
                     self.closing.add(session)
@@ -108,25 +106,30 @@ class PoolLife(RuleBasedStateMachine):
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data(), busy=st.booleans())
-    def release(self, data: st.DataObject, busy: bool) -> None:
+    def release(self, data: st.DataObject, *, busy: bool) -> None:
         lease = self.draw(data, self.leases)
         session = self.leases.pop(lease)
         if busy:
             self.settling[lease] = session
-        self.send(Release(lease, busy))
+        self.send(Release(lease, busy=busy))
 
     @precondition(lambda self: self.settling)
     @rule(data=st.data(), overdue=st.booleans())
-    def settle(self, data: st.DataObject, overdue: bool) -> None:
+    def settle(self, data: st.DataObject, *, overdue: bool) -> None:
         lease = self.draw(data, self.settling)
         del self.settling[lease]
         self.send(CallsOverdue(lease) if overdue else CallsEnded(lease))
 
-    @rule(lease=st.integers(1, 50), kind=st.sampled_from([lambda n: Release(n, False), CallsEnded, CallsOverdue]))
-    def say_something_of_a_lease_that_is_over(self, lease: int, kind: type[CallsEnded]) -> None:
+    @rule(lease=st.integers(1, 50), said=st.sampled_from(["released", "ended", "overdue"]))
+    def say_something_of_a_lease_that_is_over(self, lease: int, said: str) -> None:
         if lease not in self.leases and lease not in self.settling:
+            events = {
+                "released": Release(lease, busy=False),
+                "ended": CallsEnded(lease),
+                "overdue": CallsOverdue(lease),
+            }
             before = self.machine.counts(now=self.now).sessions
-            self.send(kind(lease))
+            self.send(events[said])
             assert self.machine.counts(now=self.now).sessions == before
 
     # --- sessions
