@@ -1,0 +1,39 @@
+"""What the README shows, run as it stands: only the server's address is another one."""
+
+import ast
+import re
+from pathlib import Path
+from types import FunctionType
+from typing import Any
+
+import pytest
+
+from protocol import errors
+from tests.integration.servers import running_server
+
+README = Path(__file__).parents[2] / "README.md"
+EXAMPLES = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+
+
+async def run(example: str) -> None:
+    """Run statements that may await, as in an asynchronous interactive session."""
+    code = compile(example, str(README), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    names: dict[str, Any] = {"__name__": "readme"}
+    result: Any = FunctionType(code, names)()
+    if result is not None:
+        await result
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.splitlines()[0])
+async def test_the_readmes_examples_run(example: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with running_server() as server:
+        assert "http://127.0.0.1:8000/mcp" in example or "Upstream(" not in example
+        # The example's token has an ellipsis for the reader, which no header can hold.
+        await run(example.replace("http://127.0.0.1:8000/mcp", server.url).replace("Bearer …", "Bearer token"))
+    assert capsys.readouterr().out
+
+
+def test_the_readme_names_only_errors_that_there_are() -> None:
+    named = set(re.findall(r"^\| `(\w+)`", README.read_text(encoding="utf-8"), re.MULTILINE))
+    assert named
+    assert all(hasattr(errors, name) for name in named)
