@@ -76,7 +76,11 @@ class Actor(Generic[M]):
 
     def forward(self, receiver: Ref[N], message: N) -> None:
         """Pass a message on, with the reply slot of this turn: `receiver` answers in this actor's place."""
-        self._cell.system.forward(receiver, message)
+        if not isinstance(receiver, Cell):
+            raise TypeError(f"{receiver!r} is of no local system, so nothing can be forwarded to it")
+        system = self._cell.system
+        system.queue.append((receiver, message, system.current_reply))
+        system.current_reply = None
 
     def spawn(self, actor: "Actor[N]", *, name: str) -> Ref[N]:
         """Start `actor` as a child of this one. It is stopped with its parent, at the latest.

@@ -4,11 +4,11 @@ anyio hides which loop that is, at the price of finding out anew on each call (a
 spare, so the answer is looked up once, when the system opens.
 """
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-import anyio
 import anyio.lowlevel
 import sniffio
 import trio
@@ -36,5 +36,16 @@ def current_backend() -> Backend:
     """The primitives of the event loop that runs now."""
     name = sniffio.current_async_library()
     if name == "trio":
-        return Backend(name, trio.current_time, trio.lowlevel.checkpoint_if_cancelled)
-    return Backend(name, anyio.current_time, anyio.lowlevel.checkpoint_if_cancelled)
+        return Backend(name, trio.lowlevel.current_clock().current_time, trio.lowlevel.checkpoint_if_cancelled)
+    return Backend(name, asyncio.get_running_loop().time, _check_cancelled_on_asyncio)
+
+
+async def _check_cancelled_on_asyncio() -> None:
+    """Raise if a cancellation was delivered to the task.
+
+    One that was asked for but has not reached the task yet is left to the next point at which the task waits, as
+    everywhere on asyncio.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        await anyio.lowlevel.checkpoint_if_cancelled()  # which knows whether a shield is between

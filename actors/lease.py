@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
 from functools import wraps
 from typing import Any, TypeVar, cast
 
@@ -77,20 +76,26 @@ class Lease:
             LeaseReleased: it was released before. Nothing has changed.
             WrongThread: this is not the thread that runs the pool. The lease is still held.
         """
-        self.check()
+        if not self._held:
+            raise self._was_released()
         self._tell(Release(self._number, self._calls > 0))
         self._held = False
 
     def check(self) -> None:
         """Raise `LeaseReleased` unless the lease is held."""
         if not self._held:
-            raise LeaseReleased(
-                f"this lease of a session with {self._connection.address} was released: acquire another one"
-            )
+            raise self._was_released()
+
+    def _was_released(self) -> LeaseReleased:
+        return LeaseReleased(
+            f"this lease of a session with {self._connection.address} was released: acquire another one"
+        )
 
     def _tell(self, message: Release | CallsEnded) -> None:
-        with suppress(SystemClosed):  # the pool is gone, and with it the session: there is nobody left to be told
+        try:  # noqa: SIM105 - `suppress` costs as much as the rest of a release
             self._supervisor.tell(message)
+        except SystemClosed:
+            pass  # the pool is gone, and with it the session: there is nobody left to be told
 
     async def call(self, step: str, make: Callable[[], Awaitable[T]]) -> T:
         """Make one call on the session, whatever it is: counted, so that the session is not lent before it has ended.

@@ -3,8 +3,8 @@
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from types import TracebackType
-from typing import Self
+from types import MappingProxyType, TracebackType
+from typing import Final, Self
 
 import anyio
 
@@ -16,8 +16,10 @@ from actors.statistics import PoolStats
 from actors.supervisor import Acquire
 from actors.system import open_system
 from protocol.errors import AcquireTimeout, ActorStopped, AskTimeout, PoolClosed, SystemClosed
-from protocol.keys import ANONYMOUS, NOT_FORWARDED, PoolKey, check_headers, pool_key
+from protocol.keys import ANONYMOUS, NOT_FORWARDED, PoolKey, check_headers, identify
 from protocol.settings import PoolSettings, Upstream
+
+NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Pool:
@@ -133,13 +135,15 @@ class Pool:
     def _key(
         self, upstream: Upstream, headers: Mapping[str, str] | None, user: str | None, gateway_id: str | None
     ) -> tuple[Mapping[str, str], PoolKey]:
-        sent: dict[str, str] = {}
+        identity = ANONYMOUS
+        sent: Mapping[str, str] = NO_HEADERS
         if headers:
             check_headers(headers)
             sent = {name: value for name, value in headers.items() if name.lower() not in NOT_FORWARDED}
-        key = pool_key(upstream, headers=sent, user=user, gateway_id=gateway_id, secret=self._secret)
-        if key.identity == ANONYMOUS:
+            identity = identify(sent, secret=self._secret)
+        if identity == ANONYMOUS:
             self._anonymous += 1
+        key = PoolKey(user, upstream.url, identity, upstream.transport, gateway_id)
         return sent, key
 
     def stats(self) -> PoolStats:

@@ -31,15 +31,17 @@ class Reply(Generic[R]):
 
     Attributes:
         request: what was asked.
+        is_open: whether somebody still waits for the answer. To be read only.
         holder: the actor that is to answer. Only the runtime sets it.
         kept: whether the holder keeps the slot beyond its turn. Only the runtime sets it.
     """
 
-    __slots__ = ("_event", "_state", "_value", "holder", "kept", "request")
+    __slots__ = ("_event", "_state", "_value", "holder", "is_open", "kept", "request")
 
     def __init__(self, request: Request[R], holder: "Cell[Any]") -> None:
         self.request = request
         self.holder = holder
+        self.is_open = True
         self.kept = False
         self._state = _State.PENDING
         self._value: Any = None
@@ -47,17 +49,11 @@ class Reply(Generic[R]):
 
     # --- for actors
 
-    @property
-    def is_open(self) -> bool:
-        """Whether somebody still waits for the answer."""
-        return self._state is _State.PENDING
-
     def answer(self, value: R) -> None:
         """Give the asker its answer. If the asker has gone, `value` comes back to the actor as a signal, `Unclaimed`.
 
         Answering again changes nothing: the first answer counts.
         """
-        self._let_go()
         if self._state is _State.OVER:
             self.holder.signal(Unclaimed(self, value))
         else:
@@ -65,20 +61,16 @@ class Reply(Generic[R]):
 
     def fail(self, error: Exception) -> None:
         """Raise `error` in the asker; if the asker has gone, do nothing."""
-        self._let_go()
         self._fill(_State.FAILED, error)
 
     def _fill(self, state: _State, value: Any) -> None:
-        if self._state is _State.PENDING:
+        if self.is_open:
+            self.is_open = False
             self._state = state
             self._value = value
             if self._event is not None:
                 self._event.set()
-
-    def _let_go(self) -> None:
-        if self.kept:
-            self.kept = False
-            self.holder.open_replies.discard(self)
+                self.holder.open_replies.discard(self)
 
     # --- for the runtime
 
@@ -110,7 +102,7 @@ class Reply(Generic[R]):
         except BaseException:
             self._withdraw()
             raise
-        if self._state is _State.PENDING:
+        if self.is_open:
             self._withdraw()
             raise AskTimeout(f"{self.holder.path} did not answer {type(self.request).__name__} within {timeout} s")
         return self.take()
@@ -118,10 +110,11 @@ class Reply(Generic[R]):
     def _withdraw(self) -> None:
         """The asker goes, cancelled or out of time: hand back what is in the slot, or tell whoever keeps it."""
         state, self._state = self._state, _State.OVER
+        self.is_open = False
         if state is _State.ANSWERED:
             self.holder.signal(Unclaimed(self, self._value))
         elif state is _State.PENDING and self.kept:
-            self._let_go()
+            self.holder.open_replies.discard(self)
             self.holder.signal(AskerGone(self))
 
 

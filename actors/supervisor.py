@@ -67,7 +67,9 @@ class PoolSupervisor(Actor[SupervisorMessage]):
         self._key = key
         self._settings = settings
         self._connector = connector
-        self._machine = pool.PoolMachine(key.name, max_size=settings.max_size, max_waiting=settings.max_waiting)
+        self._machine = pool.PoolMachine[Reply[Lease]](
+            key.name, max_size=settings.max_size, max_waiting=settings.max_waiting
+        )
         self._sessions: dict[int, tuple[Session, Ref[CloseSession]]] = {}
         self._ended_requests = 0
 
@@ -99,15 +101,15 @@ class PoolSupervisor(Actor[SupervisorMessage]):
         requests = self._ended_requests + sum(_requests(session) for session, _ in self._sessions.values())
         return KeyStats(self._key.name, self._machine.counts(now=self.now()), requests)
 
-    def _handle(self, event: pool.PoolEvent) -> None:
+    def _handle(self, event: pool.PoolEvent[Reply[Lease]]) -> None:
         for effect in self._machine.handle(event, now=self.now()):
             match effect:
-                case pool.Grant(ticket, session, lease):
-                    self._grant(cast("Reply[Lease]", ticket), session, lease)
+                case pool.Grant():  # bound here rather than in the pattern, which takes twice as long
+                    self._grant(effect.ticket, effect.session, effect.lease)
                 case pool.Refuse(ticket, error):
-                    cast("Reply[Lease]", ticket).fail(error)
+                    ticket.fail(error)
                 case pool.Open(session, ticket):
-                    self._open(session, cast("Reply[Lease]", ticket))
+                    self._open(session, ticket)
                 case pool.Close(session):
                     self._sessions[session][1].tell(CloseSession())
                 case pool.AwaitCalls(lease):

@@ -39,8 +39,6 @@ DISPATCH_BUDGET: Final = 0.001
 """Seconds that one dispatch may hold the event loop."""
 TURNS_BETWEEN_LOOKS: Final = 32
 """Turns between two looks at the stopwatch."""
-ASKS_BETWEEN_YIELDS: Final = 64
-"""Asks answered at once before the next one lets other tasks run: a loop of hits must not starve them."""
 DEAD_LETTERS_KEPT: Final = 16
 
 logger = getLogger("troupe")
@@ -70,7 +68,7 @@ class System:
         self.timers: Timers
         self._signals: deque[tuple[Cell[Any], Any]] = deque()
         self._roots: dict[str, Cell[Any]] = {}
-        self._asks = 0
+        self.asks = 0
         self._pump_wakes: anyio.Event
         self._empty: anyio.Event | None = None
         self._tasks: TaskGroup
@@ -159,27 +157,10 @@ class System:
             self.is_busy = True
             self._drain()
 
-    def forward(self, receiver: Ref[M], message: M) -> None:
-        """Queue a message with the reply slot of the turn that is under way."""
-        if not isinstance(receiver, Cell):
-            raise TypeError(f"{receiver!r} is not of this system, so nothing can be forwarded to it")
-        reply, self.current_reply = self.current_reply, None
-        self.queue.append((receiver, message, reply))
-
-    def owes_a_yield(self) -> bool:
-        """Whether so many asks were answered at once that the next should let other tasks run."""
-        self._asks += 1
-        if self._asks < ASKS_BETWEEN_YIELDS:
-            return False
-        self._asks = 0
-        return True
-
     @trio.lowlevel.enable_ki_protection
     def _drain(self) -> None:
-        stopwatch = self.backend.stopwatch
-        started = stopwatch()
         signals, queue = self._signals, self.queue
-        turns = 0
+        started = turns = 0.0
         while True:
             if signals:
                 self._signal_turn(*signals.popleft())
@@ -188,9 +169,12 @@ class System:
             else:
                 break
             turns += 1
-            if turns % TURNS_BETWEEN_LOOKS == 0 and stopwatch() - started > DISPATCH_BUDGET:
-                self._pump_wakes.set()
-                return  # still busy: until the pump is done, whoever sends only queues
+            if turns % TURNS_BETWEEN_LOOKS == 0:
+                now = self.backend.stopwatch()
+                started = started or now
+                if now - started > DISPATCH_BUDGET:
+                    self._pump_wakes.set()
+                    return  # still busy: until the pump is done, whoever sends only queues
         self.is_busy = False
 
     async def _pump(self) -> None:

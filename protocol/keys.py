@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from protocol.errors import InvalidSettings
-from protocol.settings import Upstream
 
 IDENTITY_HEADERS = ("authorization", "cookie", "x-api-key", "x-tenant-id", "x-user-id")
 ANONYMOUS = ""
@@ -94,19 +93,6 @@ def identify(headers: Mapping[str, str] | None, *, secret: bytes) -> str:
             digest.update(len(text).to_bytes(8, "big"))
             digest.update(text)
     return digest.hexdigest() if known else ANONYMOUS
-
-
-def pool_key(
-    upstream: Upstream,
-    *,
-    headers: Mapping[str, str] | None = None,
-    user: str | None = None,
-    gateway_id: str | None = None,
-    secret: bytes,
-) -> PoolKey:
-    """The key under which this caller's sessions are pooled."""
-    transport = "streamable-http" if upstream.mode == "auto" else f"streamable-http;{upstream.mode}"
-    return PoolKey(user, upstream.url, identify(headers, secret=secret), transport, gateway_id)
 
 
 def check_headers(headers: Mapping[str, str] | None) -> None:

@@ -16,29 +16,30 @@ The rules
 """
 
 from collections.abc import Hashable
-from typing import assert_never
+from typing import Generic, TypeVar, assert_never
 
 from protocol.errors import ConnectFailed, PoolClosed, PoolFull, TroupeError
 from protocol.message import message
-from protocol.session import SessionEvent, SessionState, step
+from protocol.session import TRANSITIONS, SessionEvent, SessionState, illegal
 
-Ticket = Hashable
+T = TypeVar("T", bound=Hashable)
+"""What stands for a waiting caller. The machine only keeps it."""
 
 # --- events -----------------------------------------------------------------------------------------------------------
 
 
 @message
-class Acquire:
+class Acquire(Generic[T]):
     """A caller wants a session."""
 
-    ticket: Ticket
+    ticket: T
 
 
 @message
-class Withdraw:
+class Withdraw(Generic[T]):
     """A caller that may be waiting has gone: cancelled, or out of time."""
 
-    ticket: Ticket
+    ticket: T
 
 
 @message
@@ -90,33 +91,35 @@ class Shut:
     """The pool closes."""
 
 
-PoolEvent = Acquire | Withdraw | Release | CallsEnded | CallsOverdue | SessionOpened | SessionBroke | SessionGone | Shut
+PoolEvent = (
+    Acquire[T] | Withdraw[T] | Release | CallsEnded | CallsOverdue | SessionOpened | SessionBroke | SessionGone | Shut
+)
 
 # --- effects ----------------------------------------------------------------------------------------------------------
 
 
 @message
-class Open:
+class Open(Generic[T]):
     """Open a session, with what the holder of this ticket brought."""
 
     session: int
-    ticket: Ticket
+    ticket: T
 
 
 @message
-class Grant:
+class Grant(Generic[T]):
     """Lend the session to the holder of the ticket."""
 
-    ticket: Ticket
+    ticket: T
     session: int
     lease: int
 
 
 @message
-class Refuse:
+class Refuse(Generic[T]):
     """Tell the holder of the ticket why there is no session for it."""
 
-    ticket: Ticket
+    ticket: T
     error: TroupeError
 
 
@@ -139,7 +142,7 @@ class Finished:
     """The pool is shut and its last session has ended."""
 
 
-PoolEffect = Open | Grant | Refuse | AwaitCalls | Close | Finished
+PoolEffect = Open[T] | Grant[T] | Refuse[T] | AwaitCalls | Close | Finished
 
 
 class _Session:
@@ -168,7 +171,7 @@ class PoolCounts:
     longest_lease: float
 
 
-class PoolMachine:
+class PoolMachine(Generic[T]):
     """The state of one key's pool.
 
     Args:
@@ -202,13 +205,13 @@ class PoolMachine:
         self._sessions: dict[int, _Session] = {}
         self._idle: dict[int, _Session] = {}
         self._leases: dict[int, _Session] = {}
-        self._waiting: dict[Ticket, float] = {}
+        self._waiting: dict[T, float] = {}
         self._next_session = 1
         self._next_lease = 1
         self._shut = False
         self.hits = self.misses = self.opened = self.open_failures = self.broken = 0
 
-    def handle(self, event: PoolEvent, *, now: float) -> list[PoolEffect]:
+    def handle(self, event: PoolEvent[T], *, now: float) -> list[PoolEffect[T]]:
         """Take in what happened at `now`, in seconds of a monotonic clock; answer what must be done, in order."""
         match event:
             case Acquire(ticket):
@@ -261,7 +264,7 @@ class PoolMachine:
 
     # --- callers
 
-    def _acquire(self, ticket: Ticket, now: float) -> list[PoolEffect]:
+    def _acquire(self, ticket: T, now: float) -> list[PoolEffect[T]]:
         if self._idle:
             self.hits += 1
             return [self._grant(next(reversed(self._idle.values())), ticket, now)]
@@ -273,7 +276,7 @@ class PoolMachine:
         self._waiting[ticket] = now
         return self._open_for_waiters()
 
-    def _release(self, lease: int, now: float, *, busy: bool) -> list[PoolEffect]:
+    def _release(self, lease: int, now: float, *, busy: bool) -> list[PoolEffect[T]]:
         session = self._leases.get(lease)
         if session is None:
             return []
@@ -285,16 +288,19 @@ class PoolMachine:
             effects.append(AwaitCalls(lease))
         return effects
 
-    def _settle(self, lease: int, event: SessionEvent, now: float) -> list[PoolEffect]:
+    def _settle(self, lease: int, event: SessionEvent, now: float) -> list[PoolEffect[T]]:
         session = self._leases.pop(lease, None)
         return [] if session is None else self._move(session, event, now)
 
     # --- sessions
 
-    def _move(self, session: _Session, event: SessionEvent, now: float) -> list[PoolEffect]:
+    def _move(self, session: _Session, event: SessionEvent, now: float) -> list[PoolEffect[T]]:
         """The one place where a session changes its state, and where that has consequences."""
         before = session.state
-        after = session.state = step(before, event)
+        after = TRANSITIONS[before].get(event)
+        if after is None:
+            raise illegal(before, event)
+        session.state = after
         if after is before:
             return []
         if before is SessionState.IDLE:
@@ -310,7 +316,7 @@ class PoolMachine:
             return [Close(session.number)]
         return []
 
-    def _grant(self, session: _Session, ticket: Ticket, now: float) -> Grant:
+    def _grant(self, session: _Session, ticket: T, now: float) -> Grant[T]:
         lease = self._next_lease
         self._next_lease = lease + 1
         self._move(session, SessionEvent.LENT, now)
@@ -319,13 +325,13 @@ class PoolMachine:
         self._leases[lease] = session
         return Grant(ticket, session.number, lease)
 
-    def _gone(self, session: _Session, error: TroupeError | None, now: float) -> list[PoolEffect]:
+    def _gone(self, session: _Session, error: TroupeError | None, now: float) -> list[PoolEffect[T]]:
         never_opened = session.state is SessionState.CONNECTING
         self._move(session, SessionEvent.GONE, now)
         del self._sessions[session.number]
         if session.lease is not None:
             self._leases.pop(session.lease, None)
-        effects: list[PoolEffect] = []
+        effects: list[PoolEffect[T]] = []
         if never_opened:
             self.open_failures += 1
             if len(self._waiting) > self._connecting():
@@ -343,8 +349,8 @@ class PoolMachine:
     def _could_open(self) -> bool:
         return not self._shut and len(self._sessions) < self.max_size
 
-    def _open_for_waiters(self) -> list[PoolEffect]:
-        effects: list[PoolEffect] = []
+    def _open_for_waiters(self) -> list[PoolEffect[T]]:
+        effects: list[PoolEffect[T]] = []
         if not self._waiting:
             return effects
         connecting = self._connecting()
@@ -356,11 +362,11 @@ class PoolMachine:
             effects.append(Open(number, next(iter(self._waiting))))
         return effects
 
-    def _shut_down(self, now: float) -> list[PoolEffect]:
+    def _shut_down(self, now: float) -> list[PoolEffect[T]]:
         if self._shut:
             return []
         self._shut = True
-        effects: list[PoolEffect] = [
+        effects: list[PoolEffect[T]] = [
             Refuse(ticket, PoolClosed(f"{self.describe()} was closed while this caller waited"))
             for ticket in self._waiting
         ]

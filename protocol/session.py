@@ -21,6 +21,8 @@ from protocol.errors import IllegalTransition
 class SessionState(Enum):
     """Where a session is in its life."""
 
+    __hash__ = object.__hash__  # members are singletons, and Enum's own is Python code on the way of every hit
+
     CONNECTING = auto()
     """Its connection and handshake are under way."""
     IDLE = auto()
@@ -39,6 +41,8 @@ class SessionState(Enum):
 
 class SessionEvent(Enum):
     """What may happen to a session."""
+
+    __hash__ = object.__hash__
 
     OPENED = auto()
     """Connection and handshake succeeded."""
@@ -108,13 +112,6 @@ TRANSITIONS: Final[dict[SessionState, dict[SessionEvent, SessionState]]] = {
 }
 
 
-def step(state: SessionState, event: SessionEvent) -> SessionState:
-    """The state that follows `state` on `event`.
-
-    Raises:
-        IllegalTransition: the table has no such row.
-    """
-    try:
-        return TRANSITIONS[state][event]
-    except KeyError:
-        raise IllegalTransition(f"a session that is {state.name} cannot be {event.name}") from None
+def illegal(state: SessionState, event: SessionEvent) -> IllegalTransition:
+    """The error for a row that the table does not have."""
+    return IllegalTransition(f"a session that is {state.name} cannot be {event.name}")

@@ -46,6 +46,11 @@ class Upstream:
             raise InvalidSettings(f"upstream mode {self.mode!r} is unknown: use one of {', '.join(MODES)}")
 
     @property
+    def transport(self) -> str:
+        """How the server is reached, as far as sessions must not be shared between ways."""
+        return "streamable-http" if self.mode == "auto" else f"streamable-http;{self.mode}"
+
+    @property
     def address(self) -> str:
         """The url as it may be shown: without its query and fragment, which can hold secrets."""
         parts = urlsplit(self.url)

@@ -7,6 +7,7 @@ import asyncio
 import random
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from actors import Lease, Pool, PoolSettings, open_pool
@@ -31,12 +32,21 @@ async def nothing_is_left(pool: Pool, server: FakeServer) -> None:
     assert server.live == 1
 
 
+async def acquire_when_cancelled(pool: Pool) -> anyio.CancelScope:
+    """Acquire in a task that its cancellation has reached already, as a careless `finally` does."""
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        try:
+            await anyio.lowlevel.checkpoint()
+        finally:
+            await pool.acquire(ECHO)
+    return scope
+
+
 async def test_cancelled_before_it_asks() -> None:
     server = FakeServer()
     async with one_session(server) as pool:
-        with anyio.CancelScope() as scope:
-            scope.cancel()
-            await pool.acquire(ECHO)
+        scope = await acquire_when_cancelled(pool)
         assert scope.cancelled_caught
         assert server.attempts == 0
         await nothing_is_left(pool, server)
@@ -46,10 +56,9 @@ async def test_cancelled_before_a_hit() -> None:
     server = FakeServer()
     async with one_session(server) as pool:
         (await pool.acquire(ECHO)).release()
-        with anyio.CancelScope() as scope:
-            scope.cancel()
-            await pool.acquire(ECHO)
+        scope = await acquire_when_cancelled(pool)
         assert scope.cancelled_caught
+        assert pool.stats().hits == 0
         await nothing_is_left(pool, server)
 
 

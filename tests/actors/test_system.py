@@ -9,8 +9,8 @@ import anyio.lowlevel
 import pytest
 
 from actors import Actor, DeadLetter, Ref, Reply, Request, Signal, Terminated, Unclaimed, message, open_system
+from actors.cell import ASKS_BETWEEN_YIELDS
 from actors.reply import AskerGone
-from actors.system import ASKS_BETWEEN_YIELDS
 from protocol.errors import ActorStopped, AskTimeout, NameTaken, NoReply, SystemClosed, WrongThread
 
 
@@ -381,7 +381,10 @@ async def test_an_ask_in_a_cancelled_scope_sends_nothing() -> None:
         ref = system.spawn(notebook, name="notebook")
         with anyio.CancelScope() as scope:
             scope.cancel()
-            await ref.ask(Keep())
+            try:
+                await anyio.lowlevel.checkpoint()
+            finally:
+                await ref.ask(Keep())
         assert scope.cancelled_caught
         assert notebook.kept == []
 

@@ -30,10 +30,10 @@ class Driven:
     """A machine with a clock that counts events."""
 
     def __init__(self, *, max_size: int = 2, max_waiting: int = 100) -> None:
-        self.machine = PoolMachine("test", max_size=max_size, max_waiting=max_waiting)
+        self.machine = PoolMachine[str]("test", max_size=max_size, max_waiting=max_waiting)
         self.now = 0.0
 
-    def __call__(self, event: PoolEvent) -> list[PoolEffect]:
+    def __call__(self, event: PoolEvent[str]) -> list[PoolEffect[str]]:
         self.now += 1
         return self.machine.handle(event, now=self.now)
 

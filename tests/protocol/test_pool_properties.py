@@ -56,9 +56,9 @@ class PoolLife(RuleBasedStateMachine):
     @initialize(max_size=st.integers(1, 4), max_waiting=st.integers(0, 5))
     def make(self, max_size: int, max_waiting: int) -> None:
         self.max_size = max_size
-        self.machine = PoolMachine("model", max_size=max_size, max_waiting=max_waiting)
+        self.machine = PoolMachine[int]("model", max_size=max_size, max_waiting=max_waiting)
 
-    def send(self, event: PoolEvent) -> None:
+    def send(self, event: PoolEvent[int]) -> None:
         self.now += 1
         for effect in self.machine.handle(event, now=self.now):
             match effect:
