@@ -1,0 +1,1 @@
+"""`troupe demo`: pooling at work on real MCP servers, measured and shown."""
