@@ -37,6 +37,10 @@ class Life(Enum):
     STOPPED = auto()
 
 
+# On Python 3.11 looking a member up in its Enum takes ten times as long as looking up a name.
+RUNNING: Final = Life.RUNNING
+
+
 class Cell(Ref[M_contra], Generic[M_contra]):
     """An actor's state as far as the runtime is concerned. The containers stay None until they are used."""
 
@@ -58,7 +62,7 @@ class Cell(Ref[M_contra], Generic[M_contra]):
         self.system = system
         self.actor = actor
         self.parent = parent
-        self.life = Life.RUNNING
+        self.life = RUNNING
         self.reason: Exception | None = None
         self.children: dict[str, Cell[Any]] | None = None
         self.effects: set[Effect] | None = None
@@ -81,7 +85,7 @@ class Cell(Ref[M_contra], Generic[M_contra]):
     @property
     @override
     def is_alive(self) -> bool:
-        return self.life is Life.RUNNING
+        return self.life is RUNNING
 
     @property
     def open_replies(self) -> set[Reply[Any]]:
@@ -129,12 +133,12 @@ class Cell(Ref[M_contra], Generic[M_contra]):
 
     def deliver(self, message: Any) -> None:
         """Deliver what the actor itself has set in motion, an effect's outcome or a timer's message, in its turn."""
-        if self.life is Life.RUNNING:
+        if self.life is RUNNING:
             self.tell(message)
 
     def signal(self, signal: object) -> None:
         """Deliver what the runtime has to say. Served before messages."""
-        if self.life is Life.RUNNING:
+        if self.life is RUNNING:
             self.system.signal(self, signal)
 
     def watch(self, watcher: "Cell[Any]") -> None:

@@ -1,7 +1,7 @@
 """What a borrower holds: a session for a while."""
 
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import wraps
 from typing import Any, TypeVar, cast
 
@@ -80,6 +80,10 @@ class Lease:
             raise self._was_released()
         self._tell(Release(self._number, self._calls > 0))
         self._held = False
+
+    def bear(self, headers: Mapping[str, str]) -> None:
+        """Send these headers with every request under this lease."""
+        self._connection.bear(headers)
 
     def check(self) -> None:
         """Raise `LeaseReleased` unless the lease is held."""

@@ -39,12 +39,12 @@ class Registry(Actor[RegistryMessage]):
     @override
     def receive(self, message: RegistryMessage) -> None:
         match message:
-            case Acquire(key):
+            case Acquire():
                 if self._closing is not None:
                     self.keep_reply().fail(PoolClosed("the pool is closed: open another one"))
                     return
-                known = self._supervisors.get(key)
-                self.forward(known[1] if known is not None else self._start(key), message)
+                known = self._supervisors.get(message.key)
+                self.forward(known[1] if known is not None else self._start(message.key), message)
             case Close():
                 if self._closing is None:
                     self._closing = []

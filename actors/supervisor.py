@@ -10,13 +10,13 @@ from typing import cast
 from typing_extensions import override
 
 from actors.actor import Actor, Signal
-from actors.connection import Connection, Connector
+from actors.connection import Connector
 from actors.lease import Lease
 from actors.ref import Ref, Terminated
 from actors.reply import AskerGone, Reply, Unclaimed
 from actors.session import CloseSession, Session
 from protocol import pool
-from protocol.errors import ConnectFailed
+from protocol.errors import ConnectFailed, IllegalTransition
 from protocol.keys import PoolKey
 from protocol.message import Request, message
 from protocol.settings import PoolSettings, Upstream
@@ -78,8 +78,8 @@ class PoolSupervisor(Actor[SupervisorMessage]):
         match message:
             case Acquire():
                 self._handle(pool.Acquire(self.keep_reply()))
-            case pool.SessionGone(number):
-                self._ended_requests += _requests(self._sessions.pop(number)[0])
+            case pool.SessionGone():
+                self._ended_requests += _requests(self._sessions.pop(message.session)[0])
                 self._handle(message)
             case _:
                 self._handle(message)
@@ -122,8 +122,9 @@ class PoolSupervisor(Actor[SupervisorMessage]):
         return self._machine.describe()
 
     def _grant(self, reply: Reply[Lease], session: int, lease: int) -> None:
-        connection = cast("Connection", self._sessions[session][0].connection)  # the machine lends open sessions only
-        connection.bear(cast("Acquire", reply.request).headers)
+        connection = self._sessions[session][0].connection
+        if connection is None:
+            raise IllegalTransition(f"session {session} of {self._key.name} was lent before it was open")
         reply.answer(Lease(connection, self.ref, lease))
 
     def _open(self, number: int, reply: Reply[Lease]) -> None:

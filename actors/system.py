@@ -25,7 +25,7 @@ from anyio.abc import TaskGroup
 
 from actors.actor import Actor
 from actors.backend import Backend, current_backend
-from actors.cell import Cell, Life
+from actors.cell import RUNNING, Cell, Life
 from actors.effect import Effect
 from actors.ref import DeadLetter, Ref, Terminated
 from actors.reply import Reply
@@ -188,7 +188,7 @@ class System:
             if not reply.is_open:
                 return
             reply.holder = cell
-        if cell.life is not Life.RUNNING:
+        if cell.life is not RUNNING:
             self._undeliverable(cell, message, reply)
             return
         self.current_reply = reply
@@ -201,12 +201,13 @@ class System:
         else:
             if reply is not None and self.current_reply is reply and reply.is_open:
                 if reply.kept:
+                    reply.listed = True
                     cell.open_replies.add(reply)
                 else:
                     reply.forgotten()
 
     def _signal_turn(self, cell: Cell[Any], signal: Any) -> None:
-        if cell.life is not Life.RUNNING:
+        if cell.life is not RUNNING:
             return
         self.current_reply = None
         try:
@@ -250,7 +251,7 @@ class System:
 
     def stop_actor(self, cell: Cell[Any], reason: Exception | None) -> None:
         """Stop an actor as soon as the turn that is under way is over."""
-        if cell.life is not Life.RUNNING:
+        if cell.life is not RUNNING:
             return
         if get_ident() != self.thread:
             raise cell.unreachable(_Stop(reason))

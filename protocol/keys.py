@@ -11,9 +11,9 @@ The rules
 """
 
 import hashlib
-import hmac
+import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from protocol.errors import InvalidSettings
 
@@ -78,21 +78,22 @@ def identify(headers: Mapping[str, str] | None, *, secret: bytes) -> str:
     """
     if not headers:
         return ANONYMOUS
-    given: dict[str, str] = {}
-    for name, value in headers.items():
-        if (lower := name.lower()) in given:
-            raise InvalidSettings(f"header {lower} is given twice, in different cases: give it once")
-        given[lower] = value
-    digest = hmac.new(secret, digestmod=hashlib.sha256)
-    known = False
+    given = {name.lower(): value for name, value in headers.items()}
+    if len(given) < len(headers):
+        raise InvalidSettings(f"header {_given_twice(headers)} is given twice, in different cases: give it once")
+    proven = b""
     for name in IDENTITY_HEADERS:
-        if (value := given.get(name)) is None:
-            continue
-        known = True
-        for text in (name.encode(), value.encode()):
-            digest.update(len(text).to_bytes(8, "big"))
-            digest.update(text)
-    return digest.hexdigest() if known else ANONYMOUS
+        if (value := given.get(name)) is not None:
+            text = value.encode()
+            proven += b"%d:%s%d:%s" % (len(name), name.encode(), len(text), text)
+    # BLAKE2's own keyed mode is as good a MAC as HMAC, at a third of the price. Its key has at most 64 bytes.
+    key = secret if len(secret) <= hashlib.blake2b.MAX_KEY_SIZE else hashlib.sha256(secret).digest()
+    return hashlib.blake2b(proven, key=key, digest_size=32).hexdigest() if proven else ANONYMOUS
+
+
+def _given_twice(headers: Mapping[str, str]) -> str:
+    names = [name.lower() for name in headers]
+    return next(name for name in names if names.count(name) > 1)
 
 
 def check_headers(headers: Mapping[str, str] | None) -> None:
@@ -105,9 +106,13 @@ def check_headers(headers: Mapping[str, str] | None) -> None:
     for name, value in (headers or {}).items():
         if not isinstance(name, str) or not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidSettings(f"header {name!r}: names and values must be text")
-        if not name or not name.isascii() or any(character in name for character in "\r\n\0: "):
+        if _NAME.fullmatch(name) is None:
             raise InvalidSettings(
                 f"header name {name!r} is not one: it must be ASCII, without spaces, colons or line breaks"
             )
-        if not value.isascii() or any(character in value for character in "\r\n\0"):
+        if _VALUE.fullmatch(value) is None:
             raise InvalidSettings(f"header {name}: its value must be ASCII, without line breaks or NUL")
+
+
+_NAME: Final = re.compile(r"[^\r\n\0: \x80-\U0010ffff]+")
+_VALUE: Final = re.compile(r"[^\r\n\0\x80-\U0010ffff]*")

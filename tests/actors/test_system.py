@@ -9,7 +9,7 @@ import anyio.lowlevel
 import pytest
 
 from actors import Actor, DeadLetter, Ref, Reply, Request, Signal, Terminated, Unclaimed, message, open_system
-from actors.cell import ASKS_BETWEEN_YIELDS
+from actors.cell import ASKS_BETWEEN_YIELDS, Cell
 from actors.reply import AskerGone
 from protocol.errors import ActorStopped, AskTimeout, NameTaken, NoReply, SystemClosed, WrongThread
 
@@ -222,6 +222,20 @@ async def test_an_answer_given_to_an_asker_that_is_cancelled_before_it_wakes_com
             tasks.cancel_scope.cancel()
         values = [signal.value for signal in notebook.signals if isinstance(signal, Unclaimed)]
         assert taken + values == ["granted"], "taken by the asker or handed back, and never both"
+
+
+async def test_a_kept_reply_that_was_answered_is_not_held_on_to() -> None:
+    class Prompt(Notebook):
+        def receive(self, message: NotebookMessage) -> None:
+            super().receive(message)
+            if isinstance(message, Keep):
+                self.ref.tell(Answer("in the same dispatch"))
+
+    async with open_system() as system:
+        ref = system.spawn(Prompt(), name="prompt")
+        assert await ref.ask(Keep()) == "in the same dispatch"
+        assert isinstance(ref, Cell)
+        assert ref.open_replies == set()
 
 
 async def test_the_first_answer_counts() -> None:
