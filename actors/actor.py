@@ -42,7 +42,7 @@ class Actor(Generic[M]):
     def signal(self, signal: Signal) -> None:
         """Handle what the runtime has to say: `Terminated`, `AskerGone`, `Unclaimed`. Ignored unless overridden."""
 
-    def stopped(self, reason: Exception | None) -> None:
+    def stopped(self, reason: BaseException | None) -> None:
         """The last turn, after all children and effects have ended. `reason`: what ended the actor; None for `stop`."""
 
     # --- for use within a turn
@@ -76,11 +76,13 @@ class Actor(Generic[M]):
 
     def forward(self, receiver: Ref[N], message: N) -> None:
         """Pass a message on, with the reply slot of this turn: `receiver` answers in this actor's place."""
-        if not isinstance(receiver, Cell):
-            raise TypeError(f"{receiver!r} is of no local system, so nothing can be forwarded to it")
         system = self._cell.system
-        system.queue.append((receiver, message, system.current_reply))
-        system.current_reply = None
+        if not isinstance(receiver, Cell) or receiver.system is not system:
+            raise TypeError(f"{receiver!r} is not of {system!r}, so nothing can be forwarded to it")
+        reply, system.current_reply = system.current_reply, None
+        if reply is not None:
+            reply.kept = False
+        system.queue.append((receiver, message, reply))
 
     def spawn(self, actor: "Actor[N]", *, name: str) -> Ref[N]:
         """Start `actor` as a child of this one. It is stopped with its parent, at the latest.

@@ -63,7 +63,7 @@ class Cell(Ref[M_contra], Generic[M_contra]):
         self.actor = actor
         self.parent = parent
         self.life = RUNNING
-        self.reason: Exception | None = None
+        self.reason: BaseException | None = None
         self.children: dict[str, Cell[Any]] | None = None
         self.effects: set[Effect] | None = None
         self.timers: set[Timer] | None = None
@@ -98,7 +98,7 @@ class Cell(Ref[M_contra], Generic[M_contra]):
     def tell(self, message: M_contra) -> None:
         system = self.system
         if get_ident() != system.thread:
-            raise self.unreachable(message)
+            raise self.unreachable(type(message).__name__)
         if system.is_busy:
             system.queue.append((self, message, None))
         else:
@@ -108,7 +108,7 @@ class Cell(Ref[M_contra], Generic[M_contra]):
     async def ask(self, request: Request[R], *, timeout: float | None = None) -> R:
         system = self.system
         if get_ident() != system.thread:
-            raise self.unreachable(request)
+            raise self.unreachable(type(request).__name__)
         # Before the request is sent: so there is no point to be cancelled at between an answer and its return.
         system.asks += 1
         if system.asks >= ASKS_BETWEEN_YIELDS:
@@ -131,13 +131,8 @@ class Cell(Ref[M_contra], Generic[M_contra]):
 
     # --- for the runtime
 
-    def deliver(self, message: Any) -> None:
-        """Deliver what the actor itself has set in motion, an effect's outcome or a timer's message, in its turn."""
-        if self.life is RUNNING:
-            self.tell(message)
-
     def signal(self, signal: object) -> None:
-        """Deliver what the runtime has to say. Served before messages."""
+        """Deliver what the runtime has to say."""
         if self.life is RUNNING:
             self.system.signal(self, signal)
 
@@ -155,9 +150,8 @@ class Cell(Ref[M_contra], Generic[M_contra]):
         """Whether a child or an effect has yet to end."""
         return bool(self.children or self.effects)
 
-    def unreachable(self, what: object) -> Exception:
-        """Why `what` cannot be sent from here."""
-        name = type(what).__name__
+    def unreachable(self, name: str) -> Exception:
+        """Why what is named so cannot be sent from here."""
         if self.system.thread == 0:
             return SystemClosed(f"{self.path} was sent {name}, but its system is not open")
         return WrongThread(

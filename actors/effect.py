@@ -39,7 +39,8 @@ class Effect:
 
     def __init__(self, owner: "Cell[Any]", run: Callable[[], Awaitable[Any]], then: Callable[[Any], Any]) -> None:
         self._owner = owner
-        self._scope = anyio.CancelScope()
+        # Shielded: only its actor ends an effect, and so in good order.
+        self._scope = anyio.CancelScope(shield=True)
         self._run = run
         self._then = then
 
@@ -50,16 +51,20 @@ class Effect:
     async def execute(self) -> None:
         """Run to the end, and tell the owner. Only the system calls this, in a task of its own."""
         outcome: Succeeded[Any] | Failed | Cancelled = Cancelled()
-        owner = self._owner
         try:
             try:
                 with self._scope:
                     outcome = Succeeded(await self._run())
             except Exception as error:  # noqa: BLE001 - whatever it is, it is the owner's to judge
                 outcome = Failed(error)
+            except BaseExceptionGroup as group:
+                if group.subgroup((KeyboardInterrupt, SystemExit)) is not None:
+                    raise
+                outcome = Failed(ExceptionGroup(group.message, [_as_exception(error) for error in group.exceptions]))
         finally:
-            try:
-                owner.deliver(self._then(outcome))
-            except Exception as error:  # noqa: BLE001 - `then` is the actor's code: its failure is the actor's
-                owner.system.effect_failed(owner, error)
-            owner.system.effect_ended(owner, self)
+            self._owner.system.effect_ended(self._owner, self, lambda: self._then(outcome))
+
+
+def _as_exception(error: BaseException) -> Exception:
+    """What of a group is no exception by itself: a cancellation that is nobody's here, told as a failure."""
+    return error if isinstance(error, Exception) else RuntimeError(f"{type(error).__name__} outside of its scope")

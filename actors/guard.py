@@ -14,7 +14,7 @@ the SDK waits a second or more before it looks. So the guard
 import json
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -198,28 +198,37 @@ class _Body(httpx2.AsyncByteStream):
 
     def __init__(self, beneath: httpx2.AsyncByteStream, broken_off: Callable[[Exception], Awaitable[bytes]]) -> None:
         self._beneath = beneath
-        self._broken_off = broken_off
-        self._parts = aiter(beneath)
-        self._ended = False
+        self._broken_off: Callable[[Exception], Awaitable[bytes]] | None = broken_off
+        self._parts: AsyncIterator[bytes] | None = aiter(beneath)
 
     @override
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
     async def __anext__(self) -> bytes:
-        if self._ended:
+        if self._parts is None:
             raise StopAsyncIteration
         try:
             return await anext(self._parts)
         except StopAsyncIteration:
             raise
-        except Exception as error:  # noqa: BLE001 - as above
-            self._ended = True
-            return await self._broken_off(error)
+        except Exception as error:
+            self._parts, broken_off = None, self._broken_off
+            if broken_off is None:
+                raise  # it is closed: nobody reads what would be put there
+            return await broken_off(error)
 
     @override
     async def aclose(self) -> None:
-        await self._beneath.aclose()
+        # The reader stopped half-way and left a generator behind, and the response and this body refer to each other:
+        # both would wait for the collector, and the event loop would then finish the generator in a task.
+        parts, self._parts = self._parts, None
+        self._broken_off = None
+        try:
+            if isinstance(parts, AsyncGenerator):
+                await parts.aclose()
+        finally:
+            await self._beneath.aclose()
 
 
 _STEPS: Final = {"GET": "event stream", "DELETE": "session end", "POST": "message"}

@@ -122,7 +122,8 @@ class Pool:
             )
         sent, key = self._key(upstream, headers, user, gateway_id)
         try:
-            lease = await self._registry.ask(
+            receiver = self._registry_actor.find(key) or self._registry
+            lease = await receiver.ask(
                 Acquire(key, upstream, sent), timeout=self.settings.acquire_timeout if timeout is None else timeout
             )
         except AskTimeout:

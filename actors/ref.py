@@ -86,7 +86,7 @@ class Terminated:
     """
 
     ref: Ref[Any]
-    reason: Exception | None
+    reason: BaseException | None
 
 
 @message

@@ -68,6 +68,11 @@ class Registry(Actor[RegistryMessage]):
         """The figures of every key."""
         return [supervisor.stats() for supervisor, _ in self._supervisors.values()]
 
+    def find(self, key: PoolKey) -> Ref[SupervisorMessage] | None:
+        """The supervisor of a key, if it has one: whoever knows the address need not ask by way of the registry."""
+        known = self._supervisors.get(key)
+        return None if known is None else known[1]
+
     def describe(self, key: PoolKey) -> str:
         """The key's pool and its state, for errors."""
         known = self._supervisors.get(key)

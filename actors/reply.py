@@ -89,7 +89,7 @@ class Reply(Generic[R]):
             NoReply(f"{self.holder.path} did not answer {type(self.request).__name__}: answer it, or keep its reply")
         )
 
-    def holder_stopped(self, reason: Exception | None) -> None:
+    def holder_stopped(self, reason: BaseException | None) -> None:
         """The actor that was to answer has stopped."""
         error = ActorStopped(f"{self.holder.path} has stopped and cannot answer {type(self.request).__name__}")
         error.__cause__ = reason

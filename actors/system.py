@@ -1,78 +1,48 @@
-"""The actor system: one dispatch loop, one task group, one tree of actors.
-
-How a message is handled
-------------------------
-`tell` and `ask` put it into one first-in-first-out queue for the whole system and dispatch until the queue is empty, on
-the sender's stack. If a dispatch is under way already (the sender is an actor in its turn), queueing is all that
-happens: turns never nest, and never overlap. A dispatch that has gone on for its budget leaves the rest to the pump, a
-task of the system, so that a long chain of messages cannot hold up the event loop. No task is switched for a message.
-
-Signals (what the runtime itself says: `Terminated`, `AskerGone`, `Unclaimed`, the first turn) have a lane of their own
-that is served first.
-"""
+"""The actor system: one task group and one tree of actors, on one dispatch loop (`actors.dispatch`)."""
 
 import contextvars
-from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
-from logging import getLogger
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from functools import partial
 from threading import get_ident
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import anyio
 import trio
 from anyio.abc import TaskGroup
+from typing_extensions import override
 
 from actors.actor import Actor
-from actors.backend import Backend, current_backend
+from actors.backend import current_backend
 from actors.cell import RUNNING, Cell, Life
+from actors.dispatch import Dispatcher
 from actors.effect import Effect
-from actors.ref import DeadLetter, Ref, Terminated
-from actors.reply import Reply
+from actors.ref import Ref, Terminated
 from actors.timer import Timer, Timers
-from protocol.errors import NameTaken, SystemClosed
-from protocol.message import message
+from protocol.errors import ActorStopped, NameTaken, SystemClosed, WrongThread
 
 M = TypeVar("M")
 
-DISPATCH_BUDGET: Final = 0.001
-"""Seconds that one dispatch may hold the event loop."""
-TURNS_BETWEEN_LOOKS: Final = 32
-"""Turns between two looks at the stopwatch."""
-DEAD_LETTERS_KEPT: Final = 16
 
-logger = getLogger("troupe")
-
-
-class System:
+class System(Dispatcher):
     """A tree of actors and everything that runs for them. Made by `open_system`.
 
     Attributes:
         name: the first part of every path in the system.
-        dead_letters: how many messages could not be delivered.
-        last_dead_letters: the latest of them.
-        failures: how many actors an exception has stopped.
+        timers: those of all actors.
     """
 
+    timers: Timers
+
     def __init__(self, name: str) -> None:
+        super().__init__()
         self.name = name
-        self.dead_letters = 0
-        self.last_dead_letters: deque[DeadLetter] = deque(maxlen=DEAD_LETTERS_KEPT)
-        self.failures = 0
-        # What follows is for the runtime.
-        self.thread = 0
-        self.is_busy = False
-        self.queue: deque[tuple[Cell[Any], Any, Reply[Any] | None]] = deque()
-        self.current_reply: Reply[Any] | None = None
-        self.backend: Backend
-        self.timers: Timers
-        self._signals: deque[tuple[Cell[Any], Any]] = deque()
         self._roots: dict[str, Cell[Any]] = {}
-        self.asks = 0
-        self._pump_wakes: anyio.Event
-        self._empty: anyio.Event | None = None
+        self._leaving = False
         self._tasks: TaskGroup
+        self._services: list[anyio.CancelScope] = []
         self._context: contextvars.Context
+        self._all_ended: anyio.Event | None = None
 
     # --- its life
 
@@ -83,11 +53,16 @@ class System:
         self.backend = current_backend()
         self.timers = Timers(self.backend.now)
         self._pump_wakes = anyio.Event()
+        self._leaving = False
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
         self.thread = get_ident()
-        self._run_in_context(self._pump)
-        self._run_in_context(self.timers.run)
+        for service in (self.pump, self.timers.run):
+            # Shielded, as effects are: a cancellation of whoever opened the system ends it in good order, which takes
+            # these two. `__aexit__` ends them.
+            scope = anyio.CancelScope(shield=True)
+            self._services.append(scope)
+            self._start_task(partial(_within, scope, service))
         return self
 
     async def __aexit__(
@@ -100,6 +75,13 @@ class System:
             with anyio.CancelScope(shield=True):
                 await self._stop_everything()
         finally:
+            # Cut short by Ctrl-C, or by a cancellation that knows no shields (asyncio's own): still nothing runs on.
+            for cell in self._cells():
+                for effect in cell.effects or ():
+                    effect.cancel()
+            for scope in self._services:
+                scope.cancel()
+            self._services.clear()
             self._tasks.cancel_scope.cancel()
             try:
                 caught = await self._tasks.__aexit__(*((exc_type, exc, traceback) if cancelled else (None, None, None)))
@@ -108,11 +90,16 @@ class System:
         return caught if cancelled else None
 
     async def _stop_everything(self) -> None:
+        self._leaving = True
+        self._all_ended = anyio.Event()
+        self.do_first(self._stop_roots)
+        await self._all_ended.wait()
+        self.drain(float("inf"))  # what is queued still is for the dead, and whoever asked is told so
+
+    def _stop_roots(self) -> None:
         for root in reversed(list(self._roots.values())):
-            root.stop()
-        if self._roots:
-            self._empty = anyio.Event()
-            await self._empty.wait()
+            self._begin_stop(root, None)
+        self._note_if_empty()
 
     # --- for everyone
 
@@ -125,137 +112,40 @@ class System:
 
         Raises:
             NameTaken: another one has the name.
-            SystemClosed: the system is not open.
+            SystemClosed: the system is not open, or is being left.
+            WrongThread: this is not the thread that runs the system.
         """
-        if not self.thread:
+        if not self.thread or self._leaving:
             raise SystemClosed(f"the system {self.name} is not open, so {name} cannot be started in it")
+        if get_ident() != self.thread:
+            raise WrongThread(f"{name} cannot be started in {self.name} from another thread than the one that runs it")
         return self.start_actor(actor, name, None)
 
     def __repr__(self) -> str:
         return f"<System {self.name}, {'open' if self.thread else 'closed'}>"
 
-    # --- dispatch
-
-    @trio.lowlevel.enable_ki_protection
-    def dispatch(self, cell: Cell[Any], message: Any, reply: Reply[Any] | None) -> None:
-        """Handle one message, and all that come of it.
-
-        On trio, Ctrl-C is kept out while this runs: it would land within a turn.
-        """
-        self.is_busy = True
-        self._turn(cell, message, reply)
-        if self.queue or self._signals:
-            self._drain()
-        else:
-            self.is_busy = False
-
-    @trio.lowlevel.enable_ki_protection
-    def signal(self, cell: Cell[Any], signal: object) -> None:
-        """Handle a signal before all messages that wait."""
-        self._signals.append((cell, signal))
-        if not self.is_busy:
-            self.is_busy = True
-            self._drain()
-
-    @trio.lowlevel.enable_ki_protection
-    def _drain(self) -> None:
-        signals, queue = self._signals, self.queue
-        started = turns = 0.0
-        while True:
-            if signals:
-                self._signal_turn(*signals.popleft())
-            elif queue:
-                self._turn(*queue.popleft())
-            else:
-                break
-            turns += 1
-            if turns % TURNS_BETWEEN_LOOKS == 0:
-                now = self.backend.stopwatch()
-                started = started or now
-                if now - started > DISPATCH_BUDGET:
-                    self._pump_wakes.set()
-                    return  # still busy: until the pump is done, whoever sends only queues
-        self.is_busy = False
-
-    async def _pump(self) -> None:
-        while True:
-            await self._pump_wakes.wait()
-            self._pump_wakes = anyio.Event()
-            self._drain()
-
-    def _turn(self, cell: Cell[Any], message: Any, reply: Reply[Any] | None) -> None:
-        if reply is not None:
-            if not reply.is_open:
-                return
-            reply.holder = cell
-        if cell.life is not RUNNING:
-            self._undeliverable(cell, message, reply)
-            return
-        self.current_reply = reply
-        try:
-            cell.actor.receive(message)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it ends this actor and nothing else
-            self._fail(cell, error)
-            if reply is not None:
-                reply.holder_stopped(error)
-        else:
-            if reply is not None and self.current_reply is reply and reply.is_open:
-                if reply.kept:
-                    reply.listed = True
-                    cell.open_replies.add(reply)
-                else:
-                    reply.forgotten()
-
-    def _signal_turn(self, cell: Cell[Any], signal: Any) -> None:
-        if cell.life is not RUNNING:
-            return
-        self.current_reply = None
-        try:
-            if isinstance(signal, _Stop):
-                self._begin_stop(cell, signal.reason)
-            elif isinstance(signal, _Start):
-                cell.actor.started()
-            else:
-                cell.actor.signal(signal)
-        except Exception as error:  # noqa: BLE001 - as for a turn
-            self._fail(cell, error)
-
-    def _fail(self, cell: Cell[Any], error: Exception) -> None:
-        self.failures += 1
-        logger.error("%s failed and is stopped: %s", cell.path, type(error).__name__, exc_info=error)
-        self.signal(cell, _Stop(error))
-
-    def _undeliverable(self, cell: Cell[Any], message: object, reply: Reply[Any] | None) -> None:
-        self.dead_letters += 1
-        self.last_dead_letters.append(DeadLetter(cell, message))
-        if reply is not None:
-            reply.holder_stopped(None)
-
-    # --- actors, and what belongs to them
+    # --- actors, and what belongs to them: for the runtime
 
     def start_actor(self, actor: Actor[M], name: str, parent: Cell[Any] | None) -> Cell[M]:
         """Put an actor in its place, and let it have its first turn."""
-        if parent is None:
-            siblings = self._roots
-        elif parent.children is None:
-            siblings = parent.children = {}
-        else:
-            siblings = parent.children
         cell = Cell(self, actor, name, parent)
+        if parent is not None and parent.life is not RUNNING:
+            raise ActorStopped(f"{parent.path} has stopped and cannot start {name}")
+        siblings = self._siblings(cell)
         if name in siblings:
             raise NameTaken(f"{cell.path} is alive: stop it first, or choose another name")
         siblings[name] = cell
         actor.bind(cell)
-        self.signal(cell, _Start())
+        self.do_first(partial(self._first_turn, cell))
         return cell
 
-    def stop_actor(self, cell: Cell[Any], reason: Exception | None) -> None:
-        """Stop an actor as soon as the turn that is under way is over."""
+    @override
+    def stop_actor(self, cell: Cell[Any], reason: BaseException | None) -> None:
         if cell.life is not RUNNING:
             return
         if get_ident() != self.thread:
-            raise cell.unreachable(_Stop(reason))
-        self.signal(cell, _Stop(reason))
+            raise cell.unreachable("a request to stop")
+        self.do_first(partial(self._begin_stop, cell, reason))
 
     def start_effect(self, cell: Cell[Any], run: Callable[[], Awaitable[Any]], then: Callable[[Any], Any]) -> Effect:
         """Start a task for an actor, in the context that was current when the system opened."""
@@ -263,19 +153,18 @@ class System:
         if cell.effects is None:
             cell.effects = set()
         cell.effects.add(effect)
-        self._run_in_context(effect.execute)
+        self._start_task(effect.execute)
         return effect
 
-    def effect_ended(self, cell: Cell[Any], effect: Effect) -> None:
-        """The effect's task is about to end."""
-        if cell.effects is not None:
-            cell.effects.discard(effect)
-        if cell.life is Life.STOPPING and not cell.has_dependants:
-            self._end(cell)
-
-    def effect_failed(self, cell: Cell[Any], error: Exception) -> None:
-        """What should have made an effect's outcome a message raised instead."""
-        self._fail(cell, error)
+    @trio.lowlevel.enable_ki_protection
+    def effect_ended(self, cell: Cell[Any], effect: Effect, make_message: Callable[[], Any]) -> None:
+        """The effect's task is about to end: its outcome goes to its actor, which may have waited for it to stop."""
+        if cell.life is RUNNING:
+            try:
+                cell.tell(make_message())
+            except Exception as error:  # noqa: BLE001 - `then` is the actor's code: its failure is the actor's
+                self.fail(cell, error)
+        self.do_first(partial(self._forget_effect, cell, effect))
 
     def start_timer(self, cell: Cell[Any], seconds: float, message: Any) -> Timer:
         """Let a message come to an actor later."""
@@ -286,10 +175,34 @@ class System:
         self.timers.add(timer, seconds)
         return timer
 
-    def _run_in_context(self, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def _start_task(self, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._context.run(self._tasks.start_soon, task)
 
-    def _begin_stop(self, cell: Cell[Any], reason: Exception | None) -> None:
+    def _siblings(self, cell: Cell[Any]) -> dict[str, Cell[Any]]:
+        if cell.parent is None:
+            return self._roots
+        if cell.parent.children is None:
+            cell.parent.children = {}
+        return cell.parent.children
+
+    def _cells(self) -> Iterator[Cell[Any]]:
+        cells = list(self._roots.values())
+        for cell in cells:
+            cells += (cell.children or {}).values()
+        return iter(cells)
+
+    def _first_turn(self, cell: Cell[Any]) -> None:
+        if cell.life is RUNNING:
+            self.run_hook(cell, cell.actor.started)
+
+    def _forget_effect(self, cell: Cell[Any], effect: Effect) -> None:
+        if cell.effects is not None:
+            cell.effects.discard(effect)
+        self._end_if_done(cell)
+
+    def _begin_stop(self, cell: Cell[Any], reason: BaseException | None) -> None:
+        if cell.life is not RUNNING:
+            return
         cell.life = Life.STOPPING
         cell.reason = reason
         for reply in list(cell.open_replies):
@@ -299,43 +212,29 @@ class System:
         for effect in list(cell.effects or ()):
             effect.cancel()
         for child in reversed(list((cell.children or {}).values())):
-            self._signal_turn(child, _Stop(None))
-        if not cell.has_dependants:
-            self._end(cell)
+            self.do_first(partial(self._begin_stop, child, None))
+        self._end_if_done(cell)
 
-    def _end(self, cell: Cell[Any]) -> None:
-        if cell.life is Life.STOPPED:
-            return
-        cell.life = Life.STOPPED
-        try:
-            cell.actor.stopped(cell.reason)
-        except Exception as error:
-            self.failures += 1
-            logger.exception("%s failed in its last turn: %s", cell.path, type(error).__name__)
-        for watcher in cell.watchers or ():
-            watcher.signal(Terminated(cell, cell.reason))
-        parent = cell.parent
-        if parent is None:
-            del self._roots[cell.name]
-            if not self._roots and self._empty is not None:
-                self._empty.set()
-            return
-        if parent.children is not None:
-            del parent.children[cell.name]
-        if parent.life is Life.STOPPING and not parent.has_dependants:
-            self._end(parent)
+    def _end_if_done(self, stopping: Cell[Any] | None) -> None:
+        """End an actor that waits for nothing any more, and then its parent, if that is so of it."""
+        cell = stopping
+        while cell is not None and cell.life is Life.STOPPING and not cell.has_dependants:
+            cell.life = Life.STOPPED
+            del self._siblings(cell)[cell.name]
+            self.run_hook(cell, partial(cell.actor.stopped, cell.reason))
+            for watcher in cell.watchers or ():
+                watcher.signal(Terminated(cell, cell.reason))
+            cell = cell.parent
+        self._note_if_empty()
+
+    def _note_if_empty(self) -> None:
+        if self._all_ended is not None and not self._roots:
+            self._all_ended.set()
 
 
-@message
-class _Start:
-    """Signal: the first turn."""
-
-
-@message
-class _Stop:
-    """Signal: the last one."""
-
-    reason: Exception | None
+async def _within(scope: anyio.CancelScope, run: Callable[[], Awaitable[None]]) -> None:
+    with scope:
+        await run()
 
 
 def open_system(name: str = "troupe") -> System:

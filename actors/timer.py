@@ -36,7 +36,7 @@ class Timer:
         message = self._message
         owner = self._unset()
         if owner is not None:
-            owner.deliver(message)
+            owner.tell(message)
 
     def _unset(self) -> "Cell[Any] | None":
         owner, self._owner, self._message = self._owner, None, None

@@ -59,7 +59,7 @@ class Worker(Actor[Go | Cancel | Done | Later | Rang]):
                 self.rang.append(text)
                 self.heard.set()
 
-    def stopped(self, reason: Exception | None) -> None:
+    def stopped(self, reason: BaseException | None) -> None:
         self.has_ended = True
 
 
@@ -145,7 +145,7 @@ async def test_an_actor_has_ended_only_when_its_effects_have() -> None:
 async def test_an_actor_whose_outcome_cannot_be_made_a_message_fails() -> None:
     class Clumsy(Actor[str]):
         def __init__(self) -> None:
-            self.reason: Exception | None = None
+            self.reason: BaseException | None = None
             self.ended = anyio.Event()
 
         def started(self) -> None:
@@ -157,7 +157,7 @@ async def test_an_actor_whose_outcome_cannot_be_made_a_message_fails() -> None:
         def translate(self, outcome: Outcome[None]) -> str:
             raise ValueError("cannot")
 
-        def stopped(self, reason: Exception | None) -> None:
+        def stopped(self, reason: BaseException | None) -> None:
             self.reason = reason
             self.ended.set()
 

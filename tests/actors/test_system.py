@@ -52,7 +52,7 @@ class Notebook(Actor[NotebookMessage]):
         self.notes: list[str] = []
         self.kept: list[Reply[str]] = []
         self.signals: list[Signal] = []
-        self.ended: list[Exception | None] = []
+        self.ended: list[BaseException | None] = []
 
     def started(self) -> None:
         self.notes.append("started")
@@ -77,7 +77,7 @@ class Notebook(Actor[NotebookMessage]):
     def signal(self, signal: Signal) -> None:
         self.signals.append(signal)
 
-    def stopped(self, reason: Exception | None) -> None:
+    def stopped(self, reason: BaseException | None) -> None:
         self.ended.append(reason)
 
 
@@ -301,7 +301,7 @@ async def test_children_end_with_their_parent_and_before_it() -> None:
         def receive(self, message: Note) -> None:
             pass
 
-        def stopped(self, reason: Exception | None) -> None:
+        def stopped(self, reason: BaseException | None) -> None:
             ended.append(self.name)
 
     async with open_system() as system:

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
+import trio.testing
 
 from actors import PoolSettings, Upstream, open_pool
 from benchmarks.call import Side, bare, extra_steps, pooled
@@ -33,6 +34,7 @@ async def both_sides(url: str, mode: Mode) -> AsyncGenerator[tuple[Side, Side]]:
 
 
 async def test_steps_are_counted_one_by_one() -> None:
+    await trio.testing.wait_all_tasks_blocked()  # what the run itself starts with is over
     with counted_steps() as counter:
         for _ in range(3):
             await trio.lowlevel.checkpoint()
@@ -43,6 +45,7 @@ async def test_steps_are_counted_one_by_one() -> None:
 async def test_a_hit_switches_no_tasks() -> None:
     async with open_pool(connector=fake_connector) as pool:
         (await pool.acquire(UPSTREAM)).release()
+        await trio.testing.wait_all_tasks_blocked()
         with counted_steps() as counter:
             (await pool.acquire(UPSTREAM)).release()
             async with pool.session(UPSTREAM):

@@ -1,0 +1,44 @@
+"""`python -m benchmarks [NAME ...] [--json] [--quick] [--backend trio|asyncio]`: measure, and print the figures."""
+
+import argparse
+import json
+import os
+import platform
+from collections.abc import Callable
+from typing import Final
+
+from benchmarks import call, hit
+from benchmarks.figure import Figure, Options, table
+
+BENCHMARKS: Final[dict[str, Callable[[Options], list[Figure]]]] = {"hit": hit.measure, "call": call.measure}
+"""What can be run, in the order in which it is. Each module's docstring says what it measures."""
+
+
+def main() -> None:
+    """Run what the command line names."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description="Measure, and print each figure beside its target."
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which to run, of: {', '.join(BENCHMARKS)}")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    parser.add_argument("--quick", action="store_true", help="a few rounds only, to see that all of it works")
+    parser.add_argument("--backend", choices=("trio", "asyncio"), help="the event loop to run the pool on; else both")
+    arguments = parser.parse_args()
+    if unknown := [name for name in arguments.names if name not in BENCHMARKS]:
+        parser.error(f"there is no benchmark {', '.join(unknown)}: there are {', '.join(BENCHMARKS)}")
+    options = Options(quick=arguments.quick)
+    if arguments.backend:
+        options = Options(backends=(arguments.backend,), quick=arguments.quick)
+    machine = f"{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} cores"
+    figures: list[Figure] = []
+    for name in arguments.names or BENCHMARKS:
+        of_name = BENCHMARKS[name](options)
+        figures += of_name
+        if not arguments.json:
+            print(f"{name} ({machine})\n{table(of_name)}\n", flush=True)
+    if arguments.json:
+        print(json.dumps({"machine": machine, "figures": [figure.as_record() for figure in figures]}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
