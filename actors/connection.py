@@ -11,7 +11,8 @@ from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CONNECTION_CLOSED
 
-from actors.guard import Exchange, Guard, current_exchange
+from actors.exchange import Exchange, current_exchange
+from actors.guard import Guard
 from protocol.errors import CallFailed, CallInterrupted, ConnectFailed, TroupeError
 from protocol.fault import Fault
 from protocol.settings import PoolSettings, Upstream
@@ -44,7 +45,7 @@ class Connection:
     def explain(self, error: MCPError, exchange: Exchange) -> CallFailed | None:
         """The named error for a call that failed, or None if `error` is what the server answered."""
         if exchange.fault is not None:
-            return exchange.fault.for_call(self.address)
+            return exchange.fault.for_call(self.address, was_answered=exchange.was_answered)
         if error.code == CONNECTION_CLOSED and error.message in _SAID_BY_THE_SDK:
             what = f"{exchange.step} on {self.address}"
             return CallInterrupted(

@@ -12,11 +12,7 @@ the SDK waits a second or more before it looks. So the guard
 """
 
 import json
-import os
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextvars import ContextVar
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, Final, cast
 
@@ -25,28 +21,17 @@ import httpx2
 from mcp_types import CONNECTION_CLOSED
 from typing_extensions import override
 
+from actors.exchange import Exchange, current_exchange, fault_of, retry_after
 from protocol.fault import Fault, FaultKind
 
 SESSION_ID: Final = "mcp-session-id"
 PROBE_TIMEOUT: Final = 0.5
 """Seconds that a server has to answer whether it still knows a session whose stream broke off."""
+ERROR_BODY_TIMEOUT: Final = 1.0
+"""Seconds that the body of an HTTP error may take."""
 ERROR_BODY_LIMIT: Final = 65_536
 """Bytes of an HTTP error's body that are read in search of a JSON-RPC error."""
 PROBE_BODY: Final = b'{"jsonrpc":"2.0","id":"troupe-probe","method":"ping"}'
-
-
-class Exchange:
-    """What the guard notes for whoever makes a call: what it does, and the fault that it met."""
-
-    __slots__ = ("fault", "step")
-
-    def __init__(self, step: str) -> None:
-        self.step = step
-        self.fault: Fault | None = None
-
-
-current_exchange: ContextVar[Exchange | None] = ContextVar("current_exchange", default=None)
-"""The exchange that the calling task makes. The SDK sends each message in the context of the task that wrote it."""
 
 
 class Guard(httpx2.AsyncBaseTransport):
@@ -72,32 +57,35 @@ class Guard(httpx2.AsyncBaseTransport):
         self.requests = 0
         self._beneath = beneath
         self._report = report
-        self._unreachable: Fault | None = None
+        self._first_failure: Fault | None = None
+        self._loss: Fault | None = None
         self._probing = anyio.Lock()
 
     @override
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        request.headers.update(self.headers)
+        for name, value in self.headers.items():
+            request.headers[name] = value
         exchange = current_exchange.get() if request.method == "POST" else None
         step = exchange.step if exchange is not None else _STEPS.get(request.method, request.method)
-        if self.connecting and self._unreachable is not None:
-            return self._stand_in(request, exchange, self._unreachable)
+        if self.connecting and self._first_failure is not None:
+            return self._stand_in(request, exchange, self._first_failure)
         try:
             response = await self._send(request)
         except Exception as error:  # noqa: BLE001 - whatever the transport raises is the affair of this exchange alone
-            fault = _fault_of(error, step)
-            if self.connecting:
-                self._unreachable = fault
-            return self._stand_in(request, exchange, fault)
+            return await self._failed(request, exchange, fault_of(error, step))
         if response.is_error:
             if request.method == "POST":
                 return await self._judge(request, response, exchange, step)
             if request.method == "GET" and response.status_code == HTTPStatus.NOT_FOUND:
                 # Some servers have no event stream and say 404 where the specification says 405: a ping tells.
                 await self._lost_session(request, step)
+        elif exchange is not None:
+            exchange.was_answered = True
+        if "content-encoding" in response.headers:
+            response = _decoded(response)
         stream = cast("httpx2.AsyncByteStream", response.stream)
         response.stream = _Body(
-            stream, lambda error: self._broken_off(request, response, exchange, _fault_of(error, step))
+            stream, lambda error: self._broken_off(request, response, exchange, fault_of(error, step))
         )
         return response
 
@@ -115,27 +103,32 @@ class Guard(httpx2.AsyncBaseTransport):
         if fault.ends_session:
             self._report(fault)
 
+    async def _failed(self, request: httpx2.Request, exchange: Exchange | None, fault: Fault) -> httpx2.Response:
+        """The transport raised instead of answering."""
+        if request.method == "GET":
+            # The event stream is an extra. Whether the session lives without it is asked; `_lost_session` reports.
+            if SESSION_ID in request.headers:
+                await self._lost_session(request, fault.step)
+            return _bad_gateway(fault)
+        if self.connecting:
+            self._first_failure = fault
+        return self._stand_in(request, exchange, fault)
+
     def _stand_in(self, request: httpx2.Request, exchange: Exchange | None, fault: Fault) -> httpx2.Response:
         """The response to an exchange that got none: the SDK hands the error in it to the one who waits for it."""
         self._note(exchange, fault)
         if request.method == "DELETE":
             return httpx2.Response(HTTPStatus.NO_CONTENT)  # it is gone either way, and the SDK would warn of all else
-        return httpx2.Response(
-            fault.status or HTTPStatus.BAD_GATEWAY,
-            headers={"content-type": "application/json"},
-            content=_error_body(fault),
-        )
+        return _bad_gateway(fault)
 
     async def _judge(
         self, request: httpx2.Request, response: httpx2.Response, exchange: Exchange | None, step: str
     ) -> httpx2.Response:
         """Tell an HTTP error that is a JSON-RPC response from one that is not, and from one that ends the session."""
-        body = await _read(response, ERROR_BODY_LIMIT)
+        body = await _read(response)
         error = _jsonrpc_error(body)
         status = response.status_code
-        if SESSION_ID in request.headers and (
-            status == HTTPStatus.NOT_FOUND or (status == HTTPStatus.BAD_REQUEST and _is_about_the_session(error))
-        ):
+        if SESSION_ID in request.headers and _ends_the_session(status, error):
             return self._stand_in(request, exchange, Fault(FaultKind.TERMINATED, step, f"HTTP {status}", status=status))
         if error is not None:
             return httpx2.Response(status, headers={"content-type": "application/json"}, content=body)
@@ -144,7 +137,7 @@ class Guard(httpx2.AsyncBaseTransport):
             step,
             f"HTTP {status} {response.reason_phrase}".rstrip(),
             status=status,
-            retry_after=_retry_after(response.headers.get("retry-after")),
+            retry_after=retry_after(response.headers.get("retry-after")),
         )
         return self._stand_in(request, exchange, fault)
 
@@ -167,11 +160,11 @@ class Guard(httpx2.AsyncBaseTransport):
     async def _lost_session(self, request: httpx2.Request, step: str) -> bool:
         """Ask the server whether it still knows the session; report it if not. One question at a time."""
         async with self._probing:
-            if self._unreachable is None:
-                self._unreachable = await self._probe(request, step)
-                if self._unreachable is not None:
-                    self._report(self._unreachable)
-            return self._unreachable is not None
+            if self._loss is None:
+                self._loss = await self._probe(request, step)
+                if self._loss is not None:
+                    self._report(self._loss)
+            return self._loss is not None
 
     async def _probe(self, request: httpx2.Request, step: str) -> Fault | None:
         headers = {name: value for name, value in request.headers.items() if name not in _NOT_FOR_A_PROBE}
@@ -180,11 +173,14 @@ class Guard(httpx2.AsyncBaseTransport):
         with anyio.move_on_after(PROBE_TIMEOUT):
             try:
                 response = await self._send(probe)
-                await response.aclose()
             except Exception as error:  # noqa: BLE001 - as above
-                return _fault_of(error, step)
-            if response.status_code in (HTTPStatus.NOT_FOUND, HTTPStatus.BAD_REQUEST):
-                return Fault(FaultKind.TERMINATED, step, f"HTTP {response.status_code}", status=response.status_code)
+                return fault_of(error, step)
+            status = response.status_code
+            if status == HTTPStatus.OK:
+                await response.aclose()
+                return None
+            if _ends_the_session(status, _jsonrpc_error(await _read(response))):
+                return Fault(FaultKind.TERMINATED, step, f"HTTP {status}", status=status)
             return None
         return Fault(FaultKind.INTERRUPTED, step, f"no answer within {PROBE_TIMEOUT} s")
 
@@ -235,31 +231,6 @@ _STEPS: Final = {"GET": "event stream", "DELETE": "session end", "POST": "messag
 _NOT_FOR_A_PROBE: Final = frozenset(
     {"accept", "content-length", "content-type", "last-event-id", "mcp-method", "mcp-name"}
 )
-_NOT_SENT: Final = (
-    httpx2.ConnectError,
-    httpx2.ConnectTimeout,
-    httpx2.PoolTimeout,
-    httpx2.ProxyError,
-    httpx2.UnsupportedProtocol,
-)
-
-
-def _fault_of(error: Exception, step: str) -> Fault:
-    kind = FaultKind.UNREACHABLE if isinstance(error, _NOT_SENT) else FaultKind.INTERRUPTED
-    return Fault(kind, step, _describe(error), cause=error)
-
-
-def _describe(error: Exception) -> str:
-    """The kind of error, and the system's word for it if there is one. Not its text, which may quote what was sent."""
-    beneath: list[BaseException | None] = [error]
-    for cause in beneath:
-        if isinstance(cause, OSError) and cause.errno:
-            return f"{type(error).__name__}: {os.strerror(cause.errno)}"
-        if isinstance(cause, BaseExceptionGroup):
-            beneath += cast("BaseExceptionGroup[BaseException]", cause).exceptions
-        if cause is not None:
-            beneath.append(cause.__cause__ or cause.__context__)
-    return type(error).__name__
 
 
 def _error_body(fault: Fault) -> bytes:
@@ -270,7 +241,7 @@ def _error_body(fault: Fault) -> bytes:
 def _jsonrpc_error(body: bytes) -> dict[str, Any] | None:
     try:
         message: Any = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     error: Any = cast("dict[str, Any]", message).get("error") if isinstance(message, dict) else None
     if isinstance(error, dict) and isinstance(cast("dict[str, Any]", error).get("code"), int):
@@ -278,36 +249,60 @@ def _jsonrpc_error(body: bytes) -> dict[str, Any] | None:
     return None
 
 
-def _is_about_the_session(error: dict[str, Any] | None) -> bool:
-    """Whether a 400 means the session is unknown: the TypeScript SDK's servers say it so, with -32000 and this word."""
-    return (
-        error is not None and error["code"] == CONNECTION_CLOSED and "session" in str(error.get("message", "")).lower()
+def _ends_the_session(status: int, error: dict[str, Any] | None) -> bool:
+    """Whether this answer to a request that bears a session's id means that the server does not know the session.
+
+    404 does (MCP 2025-11-25, Session Management). Servers of the TypeScript SDK say it with 400, -32000 and a word.
+    """
+    if status == HTTPStatus.NOT_FOUND:
+        return True
+    is_general = status == HTTPStatus.BAD_REQUEST and error is not None and error["code"] == CONNECTION_CLOSED
+    return is_general and "session" in str((error or {}).get("message", "")).lower()
+
+
+def _bad_gateway(fault: Fault) -> httpx2.Response:
+    return httpx2.Response(
+        fault.status or HTTPStatus.BAD_GATEWAY,
+        headers={"content-type": "application/json"},
+        content=_error_body(fault),
     )
 
 
-def _retry_after(value: str | None) -> float | None:
-    """Seconds from a Retry-After header, which holds seconds or a date (RFC 9110, section 10.2.3)."""
-    if value is None:
-        return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
-        return None
+def _decoded(response: httpx2.Response) -> httpx2.Response:
+    """The response without its content encoding, so that a body that does not decode breaks off down here."""
+    headers = [(name, value) for name, value in response.headers.raw if name.lower() not in _OF_THE_ENCODING]
+    return httpx2.Response(
+        response.status_code, headers=headers, stream=_DecodedBody(response), extensions=response.extensions
+    )
 
 
-async def _read(response: httpx2.Response, limit: int) -> bytes:
+class _DecodedBody(httpx2.AsyncByteStream):
+    def __init__(self, response: httpx2.Response) -> None:
+        self._response = response
+
+    @override
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._response.aiter_bytes()
+
+    @override
+    async def aclose(self) -> None:
+        await self._response.aclose()
+
+
+_OF_THE_ENCODING: Final = frozenset({b"content-encoding", b"content-length"})
+
+
+async def _read(response: httpx2.Response) -> bytes:
+    """The body of an HTTP error, as far as it comes in time: the status says enough without it."""
     body = b""
     try:
-        async for part in response.aiter_bytes():
-            body += part
-            if len(body) > limit:
-                break
-    except Exception:  # noqa: BLE001, S110 - the status says enough
+        with anyio.move_on_after(ERROR_BODY_TIMEOUT):
+            async for part in response.aiter_bytes():
+                body += part
+                if len(body) > ERROR_BODY_LIMIT:
+                    break
+    except Exception:  # noqa: BLE001, S110 - as above
         pass
     finally:
         await response.aclose()
-    return body[:limit]
+    return body[:ERROR_BODY_LIMIT]

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager
 from functools import wraps
 from typing import Any, TypeVar, cast
 
@@ -12,7 +13,7 @@ from mcp.client.session import ClientSession
 from mcp.shared.dispatcher import ProgressFnT
 
 from actors.connection import Connection
-from actors.guard import Exchange, current_exchange
+from actors.exchange import Exchange, current_exchange
 from actors.ref import Ref
 from protocol.errors import LeaseReleased, SystemClosed
 from protocol.pool import CallsEnded, Release
@@ -112,10 +113,9 @@ class Lease:
             CallFailed: as described at `Lease`.
             LeaseReleased: the lease was released.
         """
-        self.check()
         exchange = Exchange(step)
+        self.begin()
         token = current_exchange.set(exchange)
-        self._calls += 1
         try:
             return await make()
         except MCPError as error:
@@ -123,10 +123,23 @@ class Lease:
                 raise
             raise named from (named.__cause__ or error)
         finally:
+            self.end()
             current_exchange.reset(token)
-            self._calls -= 1
-            if not self._held and self._calls == 0:
-                self._tell(CallsEnded(self._number))
+
+    def begin(self) -> None:
+        """Something that uses the session begins; `end` must follow.
+
+        Raises:
+            LeaseReleased: the lease was released.
+        """
+        self.check()
+        self._calls += 1
+
+    def end(self) -> None:
+        """It has ended. After the last one, a session that was released meanwhile can be lent again."""
+        self._calls -= 1
+        if not self._held and self._calls == 0:
+            self._tell(CallsEnded(self._number))
 
     def __repr__(self) -> str:
         return f"<Lease of a session with {self._connection.address}, {'held' if self._held else 'released'}>"
@@ -250,7 +263,11 @@ class _Revocable:
         def checked(*args: Any, **kwargs: Any) -> Any:
             lease.check()
             result = value(*args, **kwargs)
-            return self._counted(name, result) if inspect.iscoroutine(result) else result
+            if inspect.iscoroutine(result):
+                return self._counted(name, result)
+            if isinstance(result, AbstractAsyncContextManager):
+                return _RevocableContext(lease, cast("AbstractAsyncContextManager[Any]", result))
+            return result
 
         return checked
 
@@ -262,3 +279,25 @@ class _Revocable:
 
     def __repr__(self) -> str:
         return f"<the client of {self._lease!r}>"
+
+
+class _RevocableContext:
+    """A context manager of the SDK's (`listen`), which uses the session from its entry to its exit."""
+
+    def __init__(self, lease: Lease, target: AbstractAsyncContextManager[Any]) -> None:
+        self._lease = lease
+        self._target = target
+
+    async def __aenter__(self) -> Any:
+        self._lease.begin()
+        try:
+            return await self._target.__aenter__()
+        except BaseException:
+            self._lease.end()
+            raise
+
+    async def __aexit__(self, *error: Any) -> bool | None:
+        try:
+            return await self._target.__aexit__(*error)
+        finally:
+            self._lease.end()

@@ -15,8 +15,8 @@ from actors.registry import Close, Registry, RegistryMessage
 from actors.statistics import PoolStats
 from actors.supervisor import Acquire
 from actors.system import open_system
-from protocol.errors import AcquireTimeout, ActorStopped, AskTimeout, PoolClosed, SystemClosed
-from protocol.keys import ANONYMOUS, NOT_FORWARDED, PoolKey, check_headers, identify
+from protocol.errors import AcquireTimeout, ActorStopped, AskTimeout, InvalidSettings, PoolClosed, SystemClosed
+from protocol.keys import ANONYMOUS, NOT_FORWARDED, PoolKey, check_headers, check_name, identify
 from protocol.settings import PoolSettings, Upstream
 
 NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
@@ -39,6 +39,8 @@ class Pool:
         self._is_open = False
 
     async def __aenter__(self) -> Self:
+        if self._registry is not None:
+            raise PoolClosed(f"the pool {self._system.name} was entered before: open another one")
         await self._system.__aenter__()
         self._registry = self._system.spawn(self._registry_actor, name="registry")
         self._is_open = True
@@ -47,8 +49,11 @@ class Pool:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
-        await self.close()
-        return await self._system.__aexit__(exc_type, exc, traceback)
+        try:
+            await self.close()
+        finally:  # Ctrl-C and asyncio's own cancellation know no shields
+            handled = await self._system.__aexit__(exc_type, exc, traceback)
+        return handled
 
     async def close(self) -> None:
         """Close every session and refuse whoever waits. Calls under way end with an error.
@@ -102,7 +107,8 @@ class Pool:
                 connection are left out.
             user: who the session is for; users never share sessions.
             gateway_id: on whose behalf; gateways never share sessions.
-            timeout: how long to wait, in seconds; None means the pool's `acquire_timeout`.
+            timeout: how long to wait, in seconds; None means the pool's `acquire_timeout`, 0 takes a session only if
+                one is idle.
 
         Returns:
             A lease of a session that is nobody else's until it is released.
@@ -112,7 +118,7 @@ class Pool:
             AcquireTimeout: no session became free in time.
             PoolFull: `max_waiting` callers wait already.
             PoolClosed: the pool is closed, or was while this waited.
-            InvalidSettings: a header cannot be sent.
+            InvalidSettings: an argument cannot be used; the message names it.
 
         Cancellation: whatever was granted goes back to the pool, and to the next waiter.
         """
@@ -120,16 +126,18 @@ class Pool:
             raise PoolClosed(
                 f"the pool {self._system.name} is not open: enter it with `async with`, or open another one"
             )
+        if timeout is None:
+            timeout = self.settings.acquire_timeout
+        # Written so that not-a-number is refused too.
+        elif not isinstance(timeout, (int, float)) or not timeout >= 0:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidSettings(f"timeout must be a number of seconds of at least 0, not {timeout!r}")
         sent, key = self._key(upstream, headers, user, gateway_id)
+        receiver = self._registry_actor.find(key) or self._registry
         try:
-            receiver = self._registry_actor.find(key) or self._registry
-            lease = await receiver.ask(
-                Acquire(key, upstream, sent), timeout=self.settings.acquire_timeout if timeout is None else timeout
-            )
+            lease = await receiver.ask(Acquire(key, upstream, sent), timeout=timeout)
         except AskTimeout:
-            waited = self.settings.acquire_timeout if timeout is None else timeout
             state = self._registry_actor.describe(key)
-            raise AcquireTimeout(f"no session became free within {waited} s in the {state}") from None
+            raise AcquireTimeout(f"no session became free within {timeout} s in the {state}") from None
         except (ActorStopped, SystemClosed) as error:
             raise PoolClosed(f"the pool {self._system.name} ended while this caller waited") from error
         lease.bear(sent)
@@ -138,6 +146,11 @@ class Pool:
     def _key(
         self, upstream: Upstream, headers: Mapping[str, str] | None, user: str | None, gateway_id: str | None
     ) -> tuple[Mapping[str, str], PoolKey]:
+        """The headers to be sent and the key to be pooled under. In the caller's frame: what is bad stops here."""
+        if not isinstance(upstream, Upstream):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidSettings(f"upstream must be an Upstream, not {type(upstream).__name__}")
+        check_name("user", user)
+        check_name("gateway_id", gateway_id)
         identity = ANONYMOUS
         sent: Mapping[str, str] = NO_HEADERS
         if headers:

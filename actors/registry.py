@@ -27,12 +27,13 @@ RegistryMessage = Acquire | Close
 class Registry(Actor[RegistryMessage]):
     """Knows the supervisor of every pool key."""
 
-    __slots__ = ("_closing", "_connector", "_made", "_settings", "_supervisors")
+    __slots__ = ("_closing", "_connector", "_living", "_made", "_settings", "_supervisors")
 
     def __init__(self, settings: PoolSettings, connector: Connector) -> None:
         self._settings = settings
         self._connector = connector
         self._supervisors: dict[PoolKey, tuple[PoolSupervisor, Ref[SupervisorMessage]]] = {}
+        self._living: set[Ref[SupervisorMessage]] = set()
         self._made = 0
         self._closing: list[Reply[None]] | None = None
 
@@ -43,8 +44,7 @@ class Registry(Actor[RegistryMessage]):
                 if self._closing is not None:
                     self.keep_reply().fail(PoolClosed("the pool is closed: open another one"))
                     return
-                known = self._supervisors.get(message.key)
-                self.forward(known[1] if known is not None else self._start(message.key), message)
+                self.forward(self.find(message.key) or self._start(message.key), message)
             case Close():
                 if self._closing is None:
                     self._closing = []
@@ -57,12 +57,16 @@ class Registry(Actor[RegistryMessage]):
 
     @override
     def signal(self, signal: Signal) -> None:
-        if isinstance(signal, Terminated):
+        if not isinstance(signal, Terminated):
+            return
+        self._living.discard(signal.ref)
+        if self._closing is None:
             for key, (_, ref) in self._supervisors.items():
                 if ref is signal.ref:
                     del self._supervisors[key]
                     break
-            self._answer_if_closed()
+        # Once the pool closes they stay, so that its last figures can be read.
+        self._answer_if_closed()
 
     def stats(self) -> list[KeyStats]:
         """The figures of every key."""
@@ -71,7 +75,7 @@ class Registry(Actor[RegistryMessage]):
     def find(self, key: PoolKey) -> Ref[SupervisorMessage] | None:
         """The supervisor of a key, if it has one: whoever knows the address need not ask by way of the registry."""
         known = self._supervisors.get(key)
-        return None if known is None else known[1]
+        return known[1] if known is not None and known[1].is_alive else None
 
     def describe(self, key: PoolKey) -> str:
         """The key's pool and its state, for errors."""
@@ -84,9 +88,10 @@ class Registry(Actor[RegistryMessage]):
         ref = self.spawn(supervisor, name=f"key-{self._made}")
         self.watch(ref)
         self._supervisors[key] = (supervisor, ref)
+        self._living.add(ref)
         return ref
 
     def _answer_if_closed(self) -> None:
-        if self._closing is not None and not self._supervisors:
+        if self._closing is not None and not self._living:
             for reply in self._closing:
                 reply.answer(None)

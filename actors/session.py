@@ -99,11 +99,13 @@ class Session(Actor[SessionMessage]):
             case _Opened(connection):
                 self.connection = connection
                 self._supervisor.tell(SessionOpened(self._number))
-            case _Faulted():
-                # Before the session is open its end says everything, and a supervisor need hear of one fault only.
-                if self.connection is not None and not self._broken:
-                    self._broken = True
+                if self._broken:
                     self._supervisor.tell(SessionBroke(self._number))
+            case _Faulted():
+                # The first fault says it all; and one of a session that is not open yet matters only if it opens.
+                if self.connection is not None and not self._broken:
+                    self._supervisor.tell(SessionBroke(self._number))
+                self._broken = True
             case CloseSession():
                 self._close.set()
                 if self.connection is None and self._effect is not None:

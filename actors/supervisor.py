@@ -5,6 +5,7 @@ answers is done: sessions are started and closed, waiting callers answered.
 """
 
 from collections.abc import Mapping
+from dataclasses import field
 from typing import cast
 
 from typing_extensions import override
@@ -28,7 +29,7 @@ class Acquire(Request[Lease]):
 
     key: PoolKey
     upstream: Upstream
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)  # they hold credentials, and a dead letter is shown
 
 
 @message
@@ -79,8 +80,9 @@ class PoolSupervisor(Actor[SupervisorMessage]):
             case Acquire():
                 self._handle(pool.Acquire(self.keep_reply()))
             case pool.SessionGone():
-                self._ended_requests += _requests(self._sessions.pop(message.session)[0])
-                self._handle(message)
+                if (known := self._sessions.pop(message.session, None)) is not None:
+                    self._ended_requests += _requests(known[0])
+                    self._handle(message)
             case _:
                 self._handle(message)
 
@@ -141,7 +143,7 @@ class PoolSupervisor(Actor[SupervisorMessage]):
         self._sessions[number] = (session, ref)
         self.watch(ref)
 
-    def _session_ended(self, ref: Ref[object], reason: Exception | None) -> None:
+    def _session_ended(self, ref: Ref[object], reason: BaseException | None) -> None:
         """A session actor has ended. One that crashed did not say so itself, and its permit comes home here."""
         for number, (_, known) in self._sessions.items():
             if known is ref:

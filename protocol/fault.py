@@ -52,12 +52,21 @@ class Fault:
         """Whether the session must not be lent again. An HTTP error says nothing about it; all else does."""
         return self.kind is not FaultKind.REFUSED
 
-    def for_call(self, address: str) -> CallFailed:
-        """The error for the caller whose call this happened to."""
+    def for_call(self, address: str, *, was_answered: bool) -> CallFailed:
+        """The error for the caller whose call this happened to.
+
+        Args:
+            address: the server's, as it may be shown.
+            was_answered: whether the server has taken a request of the same call before, which may thus have run.
+        """
         where = f"{self.step} on {address}"
         match self.kind:
+            case FaultKind.UNREACHABLE | FaultKind.TERMINATED if was_answered:
+                error: CallFailed = CallInterrupted(
+                    f"{where} was interrupted (after its first request, with {self.detail}): it may have run"
+                )
             case FaultKind.UNREACHABLE:
-                error: CallFailed = UpstreamUnreachable(
+                error = UpstreamUnreachable(
                     f"{where} could not be sent ({self.detail}): it has not run, try again later"
                 )
             case FaultKind.INTERRUPTED:

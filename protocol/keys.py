@@ -38,7 +38,7 @@ NOT_FORWARDED = frozenset(
             "trailer",
             "transfer-encoding",
         ),
-        *("proxy-connection", "upgrade"),
+        *("content-encoding", "expect", "proxy-authorization", "proxy-connection", "upgrade"),
     }
 )
 """Headers that are never passed on to a server, in lower case."""
@@ -58,10 +58,10 @@ class PoolKey(NamedTuple):
         """The key as it may be shown: enough to tell keys apart, nothing that is secret."""
         shown = [self.url.partition("?")[0].partition("#")[0]]
         if self.user is not None:
-            shown.append(f"user {hashlib.sha256(self.user.encode()).hexdigest()[:8]}")
+            shown.append(f"user {self.user!r}")
         shown.append(f"identity {self.identity[:8]}" if self.identity else "anonymous")
         if self.gateway_id is not None:
-            shown.append(f"gateway {self.gateway_id}")
+            shown.append(f"gateway {self.gateway_id!r}")
         return ", ".join(shown)
 
     def __repr__(self) -> str:
@@ -96,23 +96,40 @@ def _given_twice(headers: Mapping[str, str]) -> str:
     return next(name for name in names if names.count(name) > 1)
 
 
-def check_headers(headers: Mapping[str, str] | None) -> None:
-    """Refuse headers that could be read as more than one header (RFC 9110, section 5.5).
+def check_name(what: str, value: str | None) -> None:
+    """Refuse a user or gateway id that is not text, or not text that can be encoded.
 
     Raises:
-        InvalidSettings: a name or value is not text, is not ASCII-encodable, or has CR, LF or NUL in it. The value is
+        InvalidSettings: so it is; the message says which of them.
+    """
+    if value is None:
+        return
+    if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidSettings(f"{what} must be text or None, not {type(value).__name__}")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise InvalidSettings(f"{what} holds half of a surrogate pair, which no encoding has: {value!r}") from None
+
+
+def check_headers(headers: Mapping[str, str]) -> None:
+    """Refuse headers that are none, or that could be read as more than one (RFC 9110, sections 5.1 and 5.5).
+
+    Raises:
+        InvalidSettings: a name is not a token, or a value is not visible ASCII with spaces and tabs within. Values are
             not shown.
     """
-    for name, value in (headers or {}).items():
+    for name, value in headers.items():
         if not isinstance(name, str) or not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidSettings(f"header {name!r}: names and values must be text")
-        if _NAME.fullmatch(name) is None:
+        if _TOKEN.fullmatch(name) is None:
+            raise InvalidSettings(f"header name {name!r} is not one: it must be of letters, digits and !#$%&'*+-.^_`|~")
+        if _FIELD_VALUE.fullmatch(value) is None:
             raise InvalidSettings(
-                f"header name {name!r} is not one: it must be ASCII, without spaces, colons or line breaks"
+                f"header {name}: its value must be visible ASCII, without line breaks, NUL or white space around it"
             )
-        if _VALUE.fullmatch(value) is None:
-            raise InvalidSettings(f"header {name}: its value must be ASCII, without line breaks or NUL")
 
 
-_NAME: Final = re.compile(r"[^\r\n\0: \x80-\U0010ffff]+")
-_VALUE: Final = re.compile(r"[^\r\n\0\x80-\U0010ffff]*")
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_FIELD_VALUE: Final = re.compile(r"(?:[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?)?")

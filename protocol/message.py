@@ -5,14 +5,14 @@ frozen dataclass through `object.__setattr__`, field by field, at three times th
 eight messages.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar, dataclass_transform
 
 T = TypeVar("T")
 R_co = TypeVar("R_co", covariant=True)
 
 
-@dataclass_transform(frozen_default=True)
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def message(declared: type[T]) -> type[T]:
     """Make `declared` a message: slotted, compared by value, frozen to the type checker."""
     return dataclass(slots=True)(declared)

@@ -1,13 +1,14 @@
 """What a user decides: which server, and how its pool behaves. Checked when it is made, never later."""
 
-import math
-from dataclasses import dataclass, fields
-from typing import Literal
+from dataclasses import dataclass, field, fields
+from typing import Final, Literal
 from urllib.parse import urlsplit
 
 from protocol.errors import InvalidSettings
 
 Mode = Literal["auto", "legacy", "2026-07-28"]
+LONGEST: Final = 1e9
+"""Seconds; what is longer than thirty years is a mistake, and more than timers take."""
 MODES: tuple[Mode, ...] = ("auto", "legacy", "2026-07-28")
 
 
@@ -29,11 +30,13 @@ class Upstream:
     mode: Mode = "auto"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.url, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidSettings(f"upstream url must be text, not {type(self.url).__name__}")
         try:
             parts = urlsplit(self.url)
             port_is_fine = parts.port is None or parts.port > 0
-        except ValueError as error:
-            raise InvalidSettings(f"upstream url cannot be read ({error}): give an absolute http(s) address") from None
+        except ValueError:  # whose text quotes the url, and with it what may be a password
+            raise InvalidSettings("upstream url cannot be read: give an absolute http(s) address") from None
         if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_fine:
             raise InvalidSettings("upstream url must be absolute, such as http://127.0.0.1:8000/mcp")
         if parts.username is not None or parts.password is not None:
@@ -93,20 +96,23 @@ class PoolSettings:
     """How long a released session waits for calls that its borrower left under way before it is closed instead of
     lent."""
 
-    identity_secret: bytes | None = None
+    identity_secret: bytes | None = field(default=None, repr=False)
     """The key under which identities are hashed. None makes one for this pool. Processes that are to agree on what one
     identity is must share it; keep it apart from other secrets, since changing it changes every identity."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.type in (int, "int"):
-                lowest = 1 if field.name == "max_size" else 0
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            if setting.type in (int, "int"):
+                lowest = 1 if setting.name == "max_size" else 0
                 if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
-                    raise InvalidSettings(f"{field.name} must be a whole number of at least {lowest}, not {value!r}")
-            elif field.type in (float, "float") and (
-                isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf
+                    raise InvalidSettings(f"{setting.name} must be a whole number of at least {lowest}, not {value!r}")
+            elif setting.type in (float, "float") and (
+                isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= LONGEST
             ):
-                raise InvalidSettings(f"{field.name} must be a finite number of seconds above 0, not {value!r}")
-        if self.identity_secret is not None and not self.identity_secret:
-            raise InvalidSettings("identity_secret must not be empty: leave it out to have one made")
+                raise InvalidSettings(
+                    f"{setting.name} must be a number of seconds above 0 and at most {LONGEST:.0e}, not {value!r}"
+                )
+        secret = self.identity_secret
+        if secret is not None and (not isinstance(secret, bytes) or not secret):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidSettings("identity_secret must be bytes, at least one: leave it out to have one made")

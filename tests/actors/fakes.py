@@ -36,6 +36,11 @@ class FakeClient:
     def plain(self) -> str:
         return "plain"
 
+    @asynccontextmanager
+    async def listen(self) -> AsyncGenerator[str]:
+        await anyio.lowlevel.checkpoint()
+        yield "listening"
+
 
 class FakeServer:
     """A connector, and the server behind it.
@@ -56,6 +61,7 @@ class FakeServer:
         self.never_closes = False
         self.attempts = 0
         self.closed = 0
+        self.closed_in_order = 0
         self.calls: list[str] = []
         self.calls_ended = 0
         self.headers: list[Mapping[str, str]] = []
@@ -83,6 +89,7 @@ class FakeServer:
         self.reports.append(report)
         try:
             yield Connection(upstream.address, cast("Client", client))
+            self.closed_in_order += 1
             if self.never_closes:
                 await anyio.sleep_forever()
         finally:

@@ -58,8 +58,9 @@ class Flood(Actor[int]):
 
 @pytest.mark.holds("R4", "S5")
 async def test_a_cancellation_from_outside_while_messages_are_queued_does_not_keep_the_system_open() -> None:
+    system = open_system()
     with anyio.CancelScope() as scope:
-        async with open_system() as system:
+        async with system:
             system.spawn(Flood(), name="flood").tell(100_000)
             assert system.is_busy
             scope.cancel()
@@ -133,7 +134,11 @@ async def test_the_news_of_an_actors_end_never_overtakes_its_last_words() -> Non
             child.stop()
 
         child_ref: Ref[Any] = system.spawn(Echo(), name="child")
-        ref.tell(lambda parent: parent.watch(child_ref))
+
+        def begin(parent: Echo) -> None:
+            parent.watch(child_ref)
+
+        ref.tell(begin)
         # The system is busy from here on, so that both are queued.
         system.spawn(Flood(), name="flood").tell(100_000)
         child_ref.tell(last_words)

@@ -1,5 +1,6 @@
 """The guard: one exchange fails, the others do not notice. The SDK's real client over transports made up here."""
 
+import gzip
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from mcp_types import CallToolRequest, CallToolRequestParams, CallToolResult
 from actors import Lease, PoolSettings, StreamableHttp, Upstream, open_pool
 from actors.guard import Guard
 from protocol.errors import (
+    CallFailed,
     CallInterrupted,
     ConnectFailed,
     SessionTerminated,
@@ -358,5 +360,106 @@ async def test_the_guard_never_raises_whatever_the_transport_does() -> None:
         else:
             assert response.status_code == 502
             assert json.loads(response.content)["error"]["code"] == -32000
-    assert [fault.step for fault in faults] == ["message", "event stream", "session end"]
+    assert [fault.step for fault in faults] == ["message", "session end"], "an event stream is an extra"
     assert faults[0].detail == "OSError: No route to host"
+
+
+async def schema_list_fails(wire: FakeWire, how: Answer) -> None:
+    """The tool runs; the `tools/list` by which the SDK learns the schema of its result fails."""
+
+    async def answer(request: httpx2.Request, message: dict[str, Any]) -> httpx2.Response:
+        if message["method"] == "tools/list":
+            return await how(request, message)
+        return await wire.result(request, message)
+
+    wire.answer = answer
+
+
+@pytest.mark.holds("S3")
+@pytest.mark.parametrize("how", [answers(404), raises(httpx2.ConnectError("refused"))], ids=["unknown", "unreachable"])
+async def test_a_call_that_has_run_is_never_said_to_be_safe_to_retry(
+    how: Answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wire = FakeWire()
+    async with session(wire, monkeypatch) as lease:
+        await schema_list_fails(wire, how)
+        with pytest.raises(CallInterrupted, match="may have run") as caught:
+            await lease.call_tool("pay")
+        assert not caught.value.safe_to_retry
+
+
+@pytest.mark.holds("S9")
+@pytest.mark.parametrize(
+    "answer",
+    [
+        answers(503, headers={"retry-after": "Mon, 1 Jan 99999999999999999999 00:00:00 GMT"}),
+        answers(500, text="[" * 60_000),
+        answers(200, headers={**JSON, "content-encoding": "gzip"}, stream=Stream(b"not gzip at all")),
+    ],
+    ids=["a date beyond time", "deep nonsense", "gzip that is none"],
+)
+async def test_no_answer_is_so_odd_that_it_hurts_another_call(answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
+    wire = FakeWire()
+    async with session(wire, monkeypatch) as lease:
+        goes_on = anyio.Event()
+
+        async def slow(request: httpx2.Request, message: dict[str, Any]) -> httpx2.Response:
+            await goes_on.wait()
+            return reply(message, {"content": []})
+
+        wire.answer = slow
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(lease.client.session.send_request, CALL, CallToolResult)
+            await anyio.wait_all_tasks_blocked()
+            wire.answer = answer
+            with pytest.raises(CallFailed):
+                await lease.call_tool("echo")
+            goes_on.set()
+
+
+async def test_a_compressed_answer_is_read_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    wire = FakeWire()
+    async with session(wire, monkeypatch) as lease:
+
+        async def compressed(request: httpx2.Request, message: dict[str, Any]) -> httpx2.Response:
+            body = gzip.compress(
+                json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": {"content": []}}).encode()
+            )
+            return httpx2.Response(200, headers={**JSON, "content-encoding": "gzip"}, stream=Stream(body))
+
+        wire.answer = compressed
+        await lease.client.session.send_request(CALL, CallToolResult)
+
+
+@pytest.mark.holds("S4")
+async def test_the_body_of_an_error_that_never_ends_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Endless(httpx2.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            await anyio.sleep_forever()
+            yield b""
+
+    wire = FakeWire()
+    async with session(wire, monkeypatch) as lease:
+        wire.answer = answers(500, stream=Endless())
+        with anyio.fail_after(5), pytest.raises(UpstreamRefused, match="HTTP 500"):
+            await lease.call_tool("echo")
+
+
+async def test_a_server_that_drops_the_event_stream_keeps_its_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    wire = FakeWire()
+    beneath = wire.handle_async_request
+
+    async def handle(request: httpx2.Request) -> httpx2.Response:
+        response = await beneath(request)
+        if request.method == "GET":
+            raise httpx2.RemoteProtocolError("dropped")
+        return response
+
+    monkeypatch.setattr(wire, "handle_async_request", handle)
+    monkeypatch.setattr(httpx2, "AsyncHTTPTransport", given(wire))
+    async with open_pool(PoolSettings(max_size=1)) as pool:
+        for _ in range(3):
+            async with pool.session(SERVER) as lease:
+                await lease.call_tool("echo")
+                await anyio.wait_all_tasks_blocked()
+        assert pool.stats().opened == 1

@@ -166,3 +166,21 @@ async def test_a_call_whose_session_was_closed_by_the_pool_says_that_it_may_have
 
         with pytest.raises(MCPError, match="own words"):
             await session.call("tools/call", said_by_the_server)
+
+
+@pytest.mark.holds("L4")
+async def test_listening_through_the_proxied_client_ends_with_the_lease() -> None:
+    async with one_session(FakeServer()) as pool:
+        lease = await pool.acquire(ECHO)
+        client: Any = lease.client
+        async with client.listen() as listening:
+            assert listening == "listening"
+            lease.release()
+            assert pool.stats().sessions(SessionState.SETTLING) == 1
+        assert pool.stats().sessions(SessionState.IDLE) == 1
+        second = await pool.acquire(ECHO)
+        late = second.client.listen()
+        second.release()
+        with pytest.raises(LeaseReleased):
+            await late.__aenter__()
+        assert pool.stats().sessions(SessionState.IDLE) == 1

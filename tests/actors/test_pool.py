@@ -1,11 +1,17 @@
 """The pool over fake servers: who gets which session, and how everything ends. On both event loops."""
 
+import traceback
+from typing import Any
+
 import anyio
 import pytest
 
 from actors import Lease, PoolSettings, Upstream, open_pool
-from protocol.errors import AcquireTimeout, ConnectFailed, InvalidSettings, PoolClosed, PoolFull
+from actors.supervisor import Acquire
+from protocol.errors import AcquireTimeout, ConnectFailed, InvalidSettings, LeaseReleased, PoolClosed, PoolFull
 from protocol.fault import Fault, FaultKind
+from protocol.keys import PoolKey
+from protocol.pool import SessionOpened
 from tests.actors.fakes import ECHO, FakeClient, FakeServer
 
 BROKEN = Fault(FaultKind.INTERRUPTED, "event stream", "it broke")
@@ -255,3 +261,106 @@ async def test_figures_can_be_read_after_the_pool_was_left() -> None:
     async with open_pool(connector=FakeServer()) as pool:
         (await pool.acquire(ECHO)).release()
     assert pool.stats().sessions() == 0
+
+
+@pytest.mark.holds("L1", "L2")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"user": "\ud800"},
+        {"user": 5},
+        {"user": ["ada"]},
+        {"gateway_id": {}},
+        {"gateway_id": "\udfff"},
+        {"timeout": float("nan")},
+        {"timeout": -1},
+        {"timeout": "soon"},
+        {"upstream": "http://127.0.0.1:1/mcp"},
+    ],
+)
+async def test_an_argument_that_cannot_be_used_is_refused_and_costs_nobody_else_anything(
+    arguments: dict[str, Any],
+) -> None:
+    async with open_pool(connector=FakeServer()) as pool:
+        held = await pool.acquire(ECHO, user="bob")
+        with pytest.raises(InvalidSettings, match=next(iter(arguments))):
+            given: dict[str, Any] = {"upstream": ECHO, **arguments}
+            await pool.acquire(**given)
+        await held.call_tool("echo")
+        async with pool.session(ECHO, user="ada"):
+            pass
+
+
+@pytest.mark.holds("S4", "S5", "R4")
+async def test_a_pool_that_is_left_cancelled_still_closes_its_sessions_in_good_order() -> None:
+    server = FakeServer()
+    with anyio.CancelScope() as scope:
+        async with open_pool(connector=server) as pool:
+            for user in ("ada", "bob", "cy"):
+                (await pool.acquire(ECHO, user=user)).release()
+            scope.cancel()
+            await anyio.sleep(1)
+    assert scope.cancelled_caught
+    assert (server.closed, server.closed_in_order) == (3, 3)
+
+
+@pytest.mark.holds("S4", "R4")
+async def test_a_thousand_sessions_close_at_once() -> None:
+    server = FakeServer()
+    async with open_pool(PoolSettings(max_size=1000), connector=server) as pool:
+        for _ in range(1000):
+            await pool.acquire(ECHO)
+    assert (server.closed, server.closed_in_order) == (1000, 1000)
+    assert pool.stats().opened == 1000, "the last figures can be read"
+    assert pool.stats().sessions() == 0
+
+
+@pytest.mark.holds("L5")
+async def test_a_supervisor_that_crashes_takes_only_its_own_key_along_and_is_replaced() -> None:
+    server = FakeServer()
+    async with open_pool(connector=server) as pool:
+        bystander = await pool.acquire(ECHO, user="bob")
+        lost = await pool.acquire(ECHO, user="ada")
+        # No machine takes a session for opened twice.
+        lost._supervisor.tell(SessionOpened(1))  # type: ignore[arg-type]
+        async with pool.session(ECHO, user="ada") as again:
+            await again.call_tool("echo")
+        lost.release()
+        await bystander.call_tool("echo")
+        await anyio.wait_all_tasks_blocked()
+        assert len(server.clients) == 3
+        assert server.closed == 1
+
+
+async def test_a_pool_is_entered_once() -> None:
+    async with open_pool(connector=FakeServer()) as pool:
+        pass
+    with pytest.raises(PoolClosed, match="was entered before"):
+        await pool.__aenter__()
+
+
+@pytest.mark.holds("X1")
+async def test_no_credential_is_in_what_can_be_shown() -> None:
+    secret = "s3cret"  # noqa: S105
+    headers = {"Authorization": f"Bearer {secret}", "Cookie": f"id={secret}"}
+    upstream = Upstream(f"http://127.0.0.1:1/mcp?api_key={secret}#{secret}")
+    server = FakeServer()
+    settings = PoolSettings(max_size=1, max_waiting=0, identity_secret=secret.encode())
+    async with open_pool(settings, connector=server) as pool:
+        lease = await pool.acquire(upstream, headers=headers)
+        shown = [repr(pool), repr(settings), repr(upstream), repr(lease), str(pool.stats()), repr(pool.stats())]
+        with pytest.raises(PoolFull) as full:
+            await pool.acquire(upstream, headers=headers)
+        shown.append(str(full.value))
+        lease.release()
+        with pytest.raises(LeaseReleased) as released:
+            lease.release()
+        shown.append(str(released.value))
+        with pytest.raises(InvalidSettings) as refused:
+            await pool.acquire(upstream, headers={"Authorization": f"Bearer {secret} "})
+        shown.append("".join(traceback.format_exception(refused.value)).partition("InvalidSettings:")[2])
+        with pytest.raises(InvalidSettings) as unreadable:
+            Upstream(f"http://admin:{secret}/x@host/")
+        shown.append(str(unreadable.value))
+    shown.append(repr(Acquire(PoolKey("ada", upstream.url, "0" * 64, "http", None), upstream, headers)))
+    assert [text for text in shown if secret in text] == []
