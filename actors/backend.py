@@ -21,14 +21,15 @@ class Backend:
     Attributes:
         name: `"trio"` or `"asyncio"`.
         now: the loop's clock, in seconds; virtual under a virtual clock.
-        check_cancelled: raises if the calling task was cancelled, and does not yield otherwise.
+        check_cancelled: what to await in order to learn whether the calling task was cancelled, without yielding if it
+            was not; None if that is known already.
         stopwatch: a clock of real time, for the dispatch budget, which is about real time also where the loop's is
             virtual.
     """
 
     name: str
     now: Callable[[], float]
-    check_cancelled: Callable[[], Awaitable[None]]
+    check_cancelled: Callable[[], Awaitable[None] | None]
     stopwatch: Callable[[], float] = time.perf_counter
 
 
@@ -40,12 +41,13 @@ def current_backend() -> Backend:
     return Backend(name, asyncio.get_running_loop().time, _check_cancelled_on_asyncio)
 
 
-async def _check_cancelled_on_asyncio() -> None:
-    """Raise if a cancellation was delivered to the task.
+def _check_cancelled_on_asyncio() -> Awaitable[None] | None:
+    """Whether a cancellation was delivered to the task.
 
     One that was asked for but has not reached the task yet is left to the next point at which the task waits, as
     everywhere on asyncio.
     """
     task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        await anyio.lowlevel.checkpoint_if_cancelled()  # which knows whether a shield is between
+    if task is None or not task.cancelling():
+        return None
+    return anyio.lowlevel.checkpoint_if_cancelled()  # which knows whether a shield is between

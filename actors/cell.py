@@ -114,8 +114,8 @@ class Cell(Ref[M_contra], Generic[M_contra]):
         if system.asks >= ASKS_BETWEEN_YIELDS:
             system.asks = 0
             await anyio.lowlevel.checkpoint()
-        else:
-            await system.backend.check_cancelled()
+        elif (check := system.backend.check_cancelled()) is not None:
+            await check
         reply = Reply(request, self)
         if system.is_busy:
             system.queue.append((self, request, reply))

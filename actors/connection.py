@@ -37,11 +37,6 @@ class Connection:
         """The HTTP requests sent so far."""
         return 0 if self.guard is None else self.guard.requests
 
-    def bear(self, headers: Mapping[str, str]) -> None:
-        """Put these headers on each request from now on."""
-        if self.guard is not None:
-            self.guard.headers = headers
-
     def explain(self, error: MCPError, exchange: Exchange) -> CallFailed | None:
         """The named error for a call that failed, or None if `error` is what the server answered."""
         if exchange.fault is not None:

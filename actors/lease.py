@@ -84,7 +84,9 @@ class Lease:
 
     def bear(self, headers: Mapping[str, str]) -> None:
         """Send these headers with every request under this lease."""
-        self._connection.bear(headers)
+        guard = self._connection.guard
+        if guard is not None:
+            guard.headers = headers
 
     def check(self) -> None:
         """Raise `LeaseReleased` unless the lease is held."""

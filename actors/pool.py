@@ -149,8 +149,10 @@ class Pool:
         """The headers to be sent and the key to be pooled under. In the caller's frame: what is bad stops here."""
         if not isinstance(upstream, Upstream):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidSettings(f"upstream must be an Upstream, not {type(upstream).__name__}")
-        check_name("user", user)
-        check_name("gateway_id", gateway_id)
+        if user is not None:
+            check_name("user", user)
+        if gateway_id is not None:
+            check_name("gateway_id", gateway_id)
         identity = ANONYMOUS
         sent: Mapping[str, str] = NO_HEADERS
         if headers:

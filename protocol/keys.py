@@ -96,14 +96,12 @@ def _given_twice(headers: Mapping[str, str]) -> str:
     return next(name for name in names if names.count(name) > 1)
 
 
-def check_name(what: str, value: str | None) -> None:
+def check_name(what: str, value: str) -> None:
     """Refuse a user or gateway id that is not text, or not text that can be encoded.
 
     Raises:
         InvalidSettings: so it is; the message says which of them.
     """
-    if value is None:
-        return
     if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidSettings(f"{what} must be text or None, not {type(value).__name__}")
     if not value.isascii():
