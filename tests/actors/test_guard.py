@@ -2,12 +2,11 @@
 
 import gzip
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
-import anyio.lowlevel
 import httpx2
 import pytest
 from mcp import MCPError
@@ -25,77 +24,9 @@ from protocol.errors import (
     UpstreamUnreachable,
 )
 from protocol.session import SessionState
+from tests.actors.wire import EVENTS, JSON, SERVER, Answer, FakeWire, Stream, answers, given, raises, reply
 
-SERVER = Upstream("http://server.test/mcp", mode="legacy")
-SESSION = "session-1"
-
-Answer = Callable[[httpx2.Request, dict[str, Any]], Awaitable[httpx2.Response]]
-
-
-class FakeWire(httpx2.AsyncBaseTransport):
-    """A handshake-era server without sockets: answers handshakes and pings; `answer` decides about everything else."""
-
-    def __init__(self) -> None:
-        self.seen: list[tuple[str, str, httpx2.Headers]] = []
-        self.knows_session = True
-        self.is_up = True
-        self.answer: Answer = self.result
-
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        message: dict[str, Any] = json.loads(await request.aread() or b"{}")
-        self.seen.append((request.method, message.get("method", ""), request.headers))
-        if not self.is_up:
-            raise httpx2.ConnectError("refused")
-        if request.method != "POST":
-            return httpx2.Response(405)
-        if message["method"] == "initialize":
-            return reply(message, INITIALIZED, {"mcp-session-id": SESSION})
-        if not self.knows_session:
-            return httpx2.Response(404, text="no such session")
-        if message["method"] == "ping":
-            return reply(message, {})
-        if "id" not in message:
-            return httpx2.Response(202)
-        return await self.answer(request, message)
-
-    async def result(self, request: httpx2.Request, message: dict[str, Any]) -> httpx2.Response:
-        await anyio.lowlevel.checkpoint()
-        return reply(message, {"tools": []} if message["method"] == "tools/list" else {"content": []})
-
-    def methods(self) -> list[str]:
-        return [method or verb for verb, method, _ in self.seen]
-
-
-INITIALIZED: dict[str, Any] = {
-    "protocolVersion": "2025-11-25",
-    "capabilities": {"tools": {}},
-    "serverInfo": {"name": "fake", "version": "1"},
-}
-
-
-def given(wire: httpx2.AsyncBaseTransport) -> Callable[..., httpx2.AsyncBaseTransport]:
-    """What stands in for httpx2's own transport: always this one."""
-
-    def make(**_: Any) -> httpx2.AsyncBaseTransport:
-        return wire
-
-    return make
-
-
-def reply(message: dict[str, Any], result: dict[str, Any], headers: dict[str, str] | None = None) -> httpx2.Response:
-    return httpx2.Response(200, json={"jsonrpc": "2.0", "id": message["id"], "result": result}, headers=headers)
-
-
-class Stream(httpx2.AsyncByteStream):
-    def __init__(self, *parts: bytes, error: Exception | None = None) -> None:
-        self.parts = parts
-        self.error = error
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for part in self.parts:
-            yield part
-        if self.error is not None:
-            raise self.error
+CALL = CallToolRequest(params=CallToolRequestParams(name="echo"))
 
 
 @asynccontextmanager
@@ -104,25 +35,6 @@ async def session(wire: FakeWire, monkeypatch: pytest.MonkeyPatch) -> AsyncGener
     monkeypatch.setattr(httpx2, "AsyncHTTPTransport", given(wire))
     async with open_pool(PoolSettings(max_size=1), connector=StreamableHttp()) as pool, pool.session(SERVER) as lease:
         yield lease
-
-
-def raises(error: Exception) -> Answer:
-    async def answer(request: httpx2.Request, message: dict[str, Any]) -> httpx2.Response:
-        raise error
-
-    return answer
-
-
-def answers(status: int, **options: Any) -> Answer:
-    async def answer(request: httpx2.Request, message: dict[str, Any]) -> httpx2.Response:
-        return httpx2.Response(status, **options)
-
-    return answer
-
-
-EVENTS = {"content-type": "text/event-stream"}
-JSON = {"content-type": "application/json"}
-CALL = CallToolRequest(params=CallToolRequestParams(name="echo"))
 
 
 @pytest.mark.holds("S3", "S9")

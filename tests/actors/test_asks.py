@@ -1,0 +1,146 @@
+"""Asks and replies: every ask ends, and what was granted is never lost. On both event loops."""
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from actors import Actor, Ref, Unclaimed, open_system
+from actors.cell import ASKS_BETWEEN_YIELDS, Cell
+from actors.reply import AskerGone
+from protocol.errors import ActorStopped, AskTimeout, NoReply
+from tests.actors.notebook import Answer, Forget, Keep, Note, Notebook, NotebookMessage, Read
+
+
+@pytest.mark.holds("R2")
+async def test_every_ask_ends_answered_forgotten_failed_or_stopped() -> None:
+    async with open_system() as system:
+        ref = system.spawn(Notebook(), name="notebook")
+        with pytest.raises(NoReply, match="/troupe/notebook did not answer Forget"):
+            await ref.ask(Forget())
+
+        async with anyio.create_task_group() as tasks:
+
+            async def ask() -> None:
+                with pytest.raises(ActorStopped, match="has stopped and cannot answer Keep"):
+                    await ref.ask(Keep())
+
+            tasks.start_soon(ask)
+            await anyio.wait_all_tasks_blocked()
+            ref.stop()
+        with pytest.raises(ActorStopped):
+            await ref.ask(Read())
+
+
+@pytest.mark.holds("R2", "L2")
+async def test_an_ask_that_times_out_tells_the_actor_that_its_asker_has_gone() -> None:
+    async with open_system() as system:
+        notebook = Notebook()
+        ref = system.spawn(notebook, name="notebook")
+        with pytest.raises(AskTimeout, match=r"did not answer Keep within 0.01 s"):
+            await ref.ask(Keep(), timeout=0.01)
+        (gone,) = notebook.signals
+        assert isinstance(gone, AskerGone)
+        assert gone.reply is notebook.kept[0]
+        ref.tell(Answer("late"))
+        assert notebook.signals[1] == Unclaimed(gone.reply, "late"), "an answer nobody takes comes back"
+
+
+@pytest.mark.holds("L2")
+async def test_an_answer_given_to_an_asker_that_is_cancelled_before_it_wakes_comes_back() -> None:
+    async with open_system() as system:
+        notebook = Notebook()
+        ref = system.spawn(notebook, name="notebook")
+        taken: list[str] = []
+        async with anyio.create_task_group() as tasks:
+
+            async def ask() -> None:
+                taken.append(await ref.ask(Keep()))
+
+            tasks.start_soon(ask)
+            await anyio.wait_all_tasks_blocked()
+            ref.tell(Answer("granted"))
+            tasks.cancel_scope.cancel()
+        values = [signal.value for signal in notebook.signals if isinstance(signal, Unclaimed)]
+        assert taken + values == ["granted"], "taken by the asker or handed back, and never both"
+
+
+async def test_a_kept_reply_that_was_answered_is_not_held_on_to() -> None:
+    class Prompt(Notebook):
+        def receive(self, message: NotebookMessage) -> None:
+            super().receive(message)
+            if isinstance(message, Keep):
+                self.ref.tell(Answer("in the same dispatch"))
+
+    async with open_system() as system:
+        ref = system.spawn(Prompt(), name="prompt")
+        assert await ref.ask(Keep()) == "in the same dispatch"
+        assert isinstance(ref, Cell)
+        assert ref.open_replies == set()
+
+
+async def test_the_first_answer_counts() -> None:
+    class Twice(Actor[Keep]):
+        def receive(self, message: Keep) -> None:
+            self.reply("one")
+            self.reply("two")
+
+    async with open_system() as system:
+        assert await system.spawn(Twice(), name="twice").ask(Keep()) == "one"
+
+
+async def test_a_forwarded_request_is_answered_by_whoever_it_was_forwarded_to() -> None:
+    class Front(Actor[Read]):
+        def __init__(self, back: Ref[Read]) -> None:
+            self.back = back
+
+        def receive(self, message: Read) -> None:
+            self.forward(self.back, message)
+
+    async with open_system() as system:
+        back = system.spawn(Notebook(), name="back")
+        front = system.spawn(Front(back), name="front")
+        assert await front.ask(Read()) == ["started"]
+        back.stop()
+        with pytest.raises(ActorStopped, match="/troupe/back"):
+            await front.ask(Read())
+
+
+async def test_keeping_the_reply_of_a_message_that_was_told_is_an_error() -> None:
+    class Keeper(Actor[Note]):
+        def receive(self, message: Note) -> None:
+            with pytest.raises(LookupError, match="was told, not asked"):
+                self.keep_reply()
+
+    async with open_system() as system:
+        system.spawn(Keeper(), name="keeper").tell(Note(""))
+        assert system.failures == 0
+
+
+async def test_asks_answered_at_once_let_other_tasks_run_now_and_then() -> None:
+    async with open_system() as system:
+        ref = system.spawn(Notebook(), name="notebook")
+        ran: list[int] = []
+
+        async def other() -> None:
+            ran.append(1)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(other)
+            for _ in range(2 * ASKS_BETWEEN_YIELDS):  # a task runs at the second yield at the latest
+                await ref.ask(Read())
+            assert ran == [1]
+
+
+@pytest.mark.holds("S5")
+async def test_an_ask_in_a_cancelled_scope_sends_nothing() -> None:
+    async with open_system() as system:
+        notebook = Notebook()
+        ref = system.spawn(notebook, name="notebook")
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            try:
+                await anyio.lowlevel.checkpoint()
+            finally:
+                await ref.ask(Keep())
+        assert scope.cancelled_caught
+        assert notebook.kept == []
