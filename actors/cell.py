@@ -79,8 +79,12 @@ class Cell(Ref[M_contra], Generic[M_contra]):
     @property
     @override
     def path(self) -> str:
-        above = f"/{self.system.name}" if self.parent is None else self.parent.path
-        return f"{above}/{self._name}"
+        names = [self._name]
+        above = self.parent
+        while above is not None:
+            names.append(above.name)
+            above = above.parent
+        return "/".join(["", self.system.name, *reversed(names)])
 
     @property
     @override

@@ -67,6 +67,7 @@ class Dispatcher:
         self.asks = 0
         self.queue: deque[tuple[Cell[Any], Any, Reply[Any] | _As | None]] = deque()
         self._lane: deque[Callable[[], None]] = deque()
+        self._put_back: object = None
         self._pump_wakes: anyio.Event
 
     # On trio, Ctrl-C is kept out of what follows: it would land within a turn.
@@ -126,8 +127,12 @@ class Dispatcher:
                 entry = queue.popleft()
                 try:
                     self._turn(*entry)
-                except RecursionError:
+                except RecursionError as error:
+                    if entry is self._put_back:  # it was not the room
+                        self.fail(entry[0], error)
+                        continue
                     # There was no room on the sender's stack to begin the turn with. There is on the pump's.
+                    self._put_back = entry
                     queue.appendleft(entry)
                     raise
             else:

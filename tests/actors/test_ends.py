@@ -271,7 +271,8 @@ async def test_a_very_deep_tree_ends_from_the_bottom_up() -> None:
             ended.append(self.number)
 
     async with open_system() as system:
-        system.spawn(Link(3_000), name="root").stop()
+        root = system.spawn(Link(3_000), name="root")
+        root.stop()
         while system.is_busy:
             await anyio.lowlevel.checkpoint()
         assert ended == list(range(3_001))
