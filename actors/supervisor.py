@@ -6,7 +6,7 @@ answers is done: sessions are started and closed, waiting callers answered.
 
 from collections.abc import Mapping
 from dataclasses import field
-from typing import cast
+from typing import assert_never, cast
 
 from typing_extensions import override
 
@@ -118,6 +118,8 @@ class PoolSupervisor(Actor[SupervisorMessage]):
                     self.after(self._settings.settle_timeout, pool.CallsOverdue(lease))
                 case pool.Finished():
                     self.stop()
+                case _:
+                    assert_never(effect)
 
     def describe(self) -> str:
         """The key's pool and its state, for errors."""
