@@ -103,10 +103,12 @@ class Cell(Ref[M_contra], Generic[M_contra]):
         system = self.system
         if get_ident() != system.thread:
             raise self.unreachable(type(message).__name__)
-        if system.is_busy:
-            system.queue.append((self, message, None))
-        else:
+        if not system.is_busy:
             system.dispatch(self, message, None)
+            return
+        system.queue.append((self, message, None))
+        if system.is_stranded:
+            system.wake_pump()
 
     @override
     async def ask(self, request: Request[R], *, timeout: float | None = None) -> R:
@@ -123,6 +125,8 @@ class Cell(Ref[M_contra], Generic[M_contra]):
         reply = Reply(request, self)
         if system.is_busy:
             system.queue.append((self, request, reply))
+            if system.is_stranded:
+                system.wake_pump()
         else:
             system.dispatch(self, request, reply)
         if reply.is_open:

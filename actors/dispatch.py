@@ -13,6 +13,7 @@ actor's last words arrive before the news of its end.
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from enum import Enum, auto
 from logging import getLogger
 from typing import Any, Final
@@ -52,6 +53,8 @@ class Dispatcher:
         thread: the thread that runs the system; 0 while it is not open.
         is_busy: whether a dispatch is under way, or the pump has yet to finish one.
         current_reply: the reply slot of the turn that is under way.
+        is_stranded: whether an exception cut a dispatch short and there was no room on its stack to wake the pump for
+            the rest: whoever sends next does that.
         asks: asks since the last one that let other tasks run.
     """
 
@@ -63,17 +66,19 @@ class Dispatcher:
         self.failures = 0
         self.thread = 0
         self.is_busy = False
+        self.is_stranded = False
         self.current_reply: Reply[Any] | None = None
         self.asks = 0
         self.queue: deque[tuple[Cell[Any], Any, Reply[Any] | _As | None]] = deque()
         self._lane: deque[Callable[[], None]] = deque()
-        self._put_back: object = None
+        self._has_begun = False
+        self._pump_has_ended = False
         self._pump_wakes: anyio.Event
 
     # On trio, Ctrl-C is kept out of what follows: it would land within a turn.
 
     @trio.lowlevel.enable_ki_protection
-    def dispatch(self, cell: Cell[Any], message: Any, reply: Reply[Any] | _As | None) -> None:
+    def dispatch(self, cell: Cell[Any], message: Any, reply: Reply[Any] | None) -> None:
         """Handle one message, and all that come of it."""
         self.is_busy = True
         try:
@@ -83,16 +88,30 @@ class Dispatcher:
             else:
                 self.is_busy = False
         except BaseException:
-            self._leave_to_the_pump()
+            # First without a call: there may be no room for one on the sender's stack.
+            self.is_stranded = self.is_busy = True if self.queue or self._lane else False  # noqa: SIM210
+            if self.is_stranded:
+                self.wake_pump()
             raise
 
     @trio.lowlevel.enable_ki_protection
     def do_first(self, work: Callable[[], None]) -> None:
-        """Do what the runtime has to do, before all messages that wait. `work` must not raise."""
+        """Do what the runtime has to do, before all messages that wait.
+
+        Such work is not begun without room on the stack to end it: half of a stop is worse than a late one.
+        """
         self._lane.append(work)
-        if not self.is_busy:
-            self.is_busy = True
-            self.drain(DISPATCH_BUDGET)
+        if self.is_busy:
+            if self.is_stranded:
+                self.wake_pump()
+            return
+        self.is_busy = True
+        try:
+            _find_room(_ROOM)
+        except RecursionError:
+            self.is_stranded = True
+            return
+        self.drain(DISPATCH_BUDGET)
 
     @trio.lowlevel.enable_ki_protection
     def drain(self, budget: float) -> None:
@@ -100,40 +119,58 @@ class Dispatcher:
         try:
             self._drain(budget)
         except BaseException:
-            self._leave_to_the_pump()
+            self.is_stranded = self.is_busy = True if self.queue or self._lane else False  # noqa: SIM210
+            if self.is_stranded:
+                self.wake_pump()
             raise
 
+    def wake_pump(self) -> None:
+        """Have the pump go on with what is left."""
+        _find_room(_ROOM)  # an event that is set by half wakes nobody, then or later
+        self._pump_wakes.set()
+        self.is_stranded = False
+
+    @trio.lowlevel.enable_ki_protection
     def signal(self, cell: Cell[Any], signal: object) -> None:
         """Queue what the runtime has to say to an actor."""
-        if self.is_busy:
-            self.queue.append((cell, signal, SIGNAL))
-        else:
-            self.dispatch(cell, signal, SIGNAL)
+        self.queue.append((cell, signal, SIGNAL))
+        if not self.is_busy:
+            self.is_busy = True
+            self.drain(DISPATCH_BUDGET)
+        elif self.is_stranded:
+            self.wake_pump()
 
     async def pump(self) -> None:
         """Go on with what a dispatch left over, until cancelled."""
-        while True:
-            await self._pump_wakes.wait()
-            self._pump_wakes = anyio.Event()
-            self.drain(DISPATCH_BUDGET)
+        try:
+            while True:
+                await self._pump_wakes.wait()
+                self._pump_wakes = anyio.Event()
+                self._drain(DISPATCH_BUDGET)
+        finally:
+            # From here on whoever sends does all the work there is: only the system's end is still to come.
+            self._pump_has_ended = True
+            self.is_busy = self.is_stranded = False
 
     def _drain(self, budget: float) -> None:
         lane, queue = self._lane, self.queue
         started = turns = 0.0
         while True:
             if lane:
+                _find_room(_ROOM)
                 lane.popleft()()
             elif queue:
                 entry = queue.popleft()
+                self._has_begun = False
                 try:
-                    self._turn(*entry)
-                except RecursionError as error:
-                    if entry is self._put_back:  # it was not the room
-                        self.fail(entry[0], error)
-                        continue
-                    # There was no room on the sender's stack to begin the turn with. There is on the pump's.
-                    self._put_back = entry
-                    queue.appendleft(entry)
+                    if entry[2] is SIGNAL:
+                        self._signal_turn(entry[0], entry[1])
+                    else:
+                        self._turn(entry[0], entry[1], entry[2])
+                except RecursionError:
+                    if not self._has_begun:
+                        # There was no room on the sender's stack to begin the turn with. There is on the pump's.
+                        queue.appendleft(entry)
                     raise
             else:
                 break
@@ -141,23 +178,17 @@ class Dispatcher:
             if turns % TURNS_BETWEEN_LOOKS == 0:
                 now = self.backend.stopwatch()
                 started = started or now
-                if now - started > budget:
-                    self._pump_wakes.set()
+                if now - started > budget and not self._pump_has_ended:
+                    self.wake_pump()
                     return  # still busy: until the pump is done, whoever sends only queues
         self.is_busy = False
 
-    def _leave_to_the_pump(self) -> None:
-        """Something got through that ends more than an actor: whatever is left is not lost with it."""
-        if self.queue or self._lane:
-            self._pump_wakes.set()
-        else:
-            self.is_busy = False
+    def _signal_turn(self, cell: Cell[Any], signal: Any) -> None:
+        if cell.life is RUNNING:
+            self._has_begun = True
+            self.run_hook(cell, lambda: cell.actor.signal(signal))
 
-    def _turn(self, cell: Cell[Any], message: Any, reply: Reply[Any] | _As | None) -> None:
-        if reply is SIGNAL:
-            if cell.life is RUNNING:
-                self.run_hook(cell, lambda: cell.actor.signal(message))
-            return
+    def _turn(self, cell: Cell[Any], message: Any, reply: Reply[Any] | None) -> None:
         if reply is not None:
             if not reply.is_open:
                 return
@@ -167,10 +198,14 @@ class Dispatcher:
             return
         self.current_reply = reply
         try:
+            self._has_begun = True
             cell.actor.receive(message)
         except BaseException as error:
+            if isinstance(error, RecursionError) and error.__traceback__ and error.__traceback__.tb_next is None:
+                self._has_begun = False  # it was the sender's stack that had no room, not the actor that went astray
+                raise
             self.fail(cell, error)
-            if reply is not None:
+            if reply is not None and self.current_reply is reply:
                 reply.holder_stopped(error)
             if not isinstance(error, Exception):
                 raise
@@ -196,8 +231,9 @@ class Dispatcher:
     def fail(self, cell: Cell[Any], error: BaseException) -> None:
         """An exception left the actor's code: it is stopped, and nothing else is."""
         self.failures += 1
-        logger.error("%s failed and is stopped: %s", cell.path, type(error).__name__, exc_info=error)
         self.stop_actor(cell, error)
+        with suppress(RecursionError):  # where there is no room to tell, the actor's end still does
+            logger.error("%s failed and is stopped: %s", cell.path, type(error).__name__, exc_info=error)
 
     def stop_actor(self, cell: Cell[Any], reason: BaseException | None) -> None:
         """Stop an actor as soon as the turn that is under way is over."""
@@ -208,3 +244,13 @@ class Dispatcher:
         self.last_dead_letters.append(DeadLetter(cell, message))
         if reply is not None:
             reply.holder_stopped(None)
+
+
+_ROOM: Final = 40
+"""Frames that the runtime's own work takes at the most, an actor's last turn not counted."""
+
+
+def _find_room(frames: int) -> None:
+    """Raise RecursionError unless so many more calls fit on the stack."""
+    if frames:
+        _find_room(frames - 1)

@@ -78,8 +78,8 @@ class Guard(httpx2.AsyncBaseTransport):
                 return await self._judge(request, response, exchange, step)
             if request.method == "GET" and response.status_code == HTTPStatus.NOT_FOUND:
                 # Some servers have no event stream and say 404 where the specification says 405: a ping tells.
-                await self._lost_session(request, step)
-        elif exchange is not None:
+                await self._lost_session(request, step, presumed=False)
+        elif exchange is not None and response.is_success:
             exchange.was_answered = True
         if "content-encoding" in response.headers:
             response = _decoded(response)
@@ -157,16 +157,19 @@ class Guard(httpx2.AsyncBaseTransport):
             return b"\n\nevent: message\ndata: " + _error_body(fault) + b"\n\n"
         return b""
 
-    async def _lost_session(self, request: httpx2.Request, step: str) -> bool:
-        """Ask the server whether it still knows the session; report it if not. One question at a time."""
+    async def _lost_session(self, request: httpx2.Request, step: str, *, presumed: bool = True) -> bool:
+        """Ask the server whether it still knows the session; report it if not. One question at a time.
+
+        `presumed`: what no answer in time means.
+        """
         async with self._probing:
             if self._loss is None:
-                self._loss = await self._probe(request, step)
+                self._loss = await self._probe(request, step, presumed=presumed)
                 if self._loss is not None:
                     self._report(self._loss)
             return self._loss is not None
 
-    async def _probe(self, request: httpx2.Request, step: str) -> Fault | None:
+    async def _probe(self, request: httpx2.Request, step: str, *, presumed: bool) -> Fault | None:
         headers = {name: value for name, value in request.headers.items() if name not in _NOT_FOR_A_PROBE}
         headers |= {"accept": "application/json, text/event-stream", "content-type": "application/json"}
         probe = httpx2.Request("POST", request.url, headers=headers, content=PROBE_BODY, extensions=request.extensions)
@@ -182,7 +185,7 @@ class Guard(httpx2.AsyncBaseTransport):
             if _ends_the_session(status, _jsonrpc_error(await _read(response))):
                 return Fault(FaultKind.TERMINATED, step, f"HTTP {status}", status=status)
             return None
-        return Fault(FaultKind.INTERRUPTED, step, f"no answer within {PROBE_TIMEOUT} s")
+        return Fault(FaultKind.INTERRUPTED, step, f"no answer within {PROBE_TIMEOUT} s") if presumed else None
 
 
 class _Body(httpx2.AsyncByteStream):

@@ -18,15 +18,17 @@ class _State(Enum):
     PENDING = auto()
     ANSWERED = auto()
     FAILED = auto()
-    OVER = auto()
-    """The asker took the answer, or has gone."""
+    TAKEN = auto()
+    GONE = auto()
+    """The asker left without an answer."""
 
 
 # On Python 3.11 looking a member up in its Enum takes ten times as long as looking up a name.
 _PENDING: Final = _State.PENDING
 _ANSWERED: Final = _State.ANSWERED
 _FAILED: Final = _State.FAILED
-_OVER: Final = _State.OVER
+_TAKEN: Final = _State.TAKEN
+_GONE: Final = _State.GONE
 
 
 class Reply(Generic[R]):
@@ -64,7 +66,7 @@ class Reply(Generic[R]):
         """
         if self.is_open:
             self._fill(_ANSWERED, value)
-        elif self._state is _OVER:
+        elif self._state is _GONE:
             self.holder.signal(Unclaimed(self, value))
 
     def fail(self, error: Exception) -> None:
@@ -97,7 +99,7 @@ class Reply(Generic[R]):
 
     def take(self) -> R:
         """The answer, which is the asker's from now on."""
-        state, self._state = self._state, _OVER
+        state, self._state = self._state, _TAKEN
         if state is _FAILED:
             raise self._value
         return self._value
@@ -118,7 +120,7 @@ class Reply(Generic[R]):
 
     def _withdraw(self) -> None:
         """The asker goes, cancelled or out of time: hand back what is in the slot, or tell whoever keeps it."""
-        state, self._state = self._state, _OVER
+        state, self._state = self._state, _GONE
         self.is_open = False
         if state is _ANSWERED:
             self.holder.signal(Unclaimed(self, self._value))

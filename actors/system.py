@@ -53,7 +53,7 @@ class System(Dispatcher):
         self.backend = current_backend()
         self.timers = Timers(self.backend.now)
         self._pump_wakes = anyio.Event()
-        self._leaving = False
+        self._pump_has_ended = self._leaving = False
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
         self.thread = get_ident()
@@ -86,6 +86,7 @@ class System(Dispatcher):
             try:
                 caught = await self._tasks.__aexit__(*((exc_type, exc, traceback) if cancelled else (None, None, None)))
             finally:
+                self._answer_whoever_waits()
                 self.thread = 0
         return caught if cancelled else None
 
@@ -94,7 +95,15 @@ class System(Dispatcher):
         self._all_ended = anyio.Event()
         self.do_first(self._stop_roots)
         await self._all_ended.wait()
-        self.drain(float("inf"))  # what is queued still is for the dead, and whoever asked is told so
+
+    def _answer_whoever_waits(self) -> None:
+        """All actors have ended, or will have no more turns: what is queued is undeliverable, and who asked is told."""
+        for cell in self._cells():
+            cell.life = Life.STOPPED
+            for reply in list(cell.open_replies):
+                reply.holder_stopped(cell.reason)
+        self._lane.clear()
+        self.drain(float("inf"))
 
     def _stop_roots(self) -> None:
         for root in reversed(list(self._roots.values())):
@@ -149,6 +158,8 @@ class System(Dispatcher):
 
     def start_effect(self, cell: Cell[Any], run: Callable[[], Awaitable[Any]], then: Callable[[Any], Any]) -> Effect:
         """Start a task for an actor, in the context that was current when the system opened."""
+        if cell.life is not RUNNING:
+            raise ActorStopped(f"{cell.path} has stopped and cannot start an effect")
         effect = Effect(cell, run, then)
         if cell.effects is None:
             cell.effects = set()
@@ -159,12 +170,13 @@ class System(Dispatcher):
     @trio.lowlevel.enable_ki_protection
     def effect_ended(self, cell: Cell[Any], effect: Effect, make_message: Callable[[], Any]) -> None:
         """The effect's task is about to end: its outcome goes to its actor, which may have waited for it to stop."""
-        if cell.life is RUNNING:
-            try:
+        try:
+            if cell.life is RUNNING:
                 cell.tell(make_message())
-            except Exception as error:  # noqa: BLE001 - `then` is the actor's code: its failure is the actor's
-                self.fail(cell, error)
-        self.do_first(partial(self._forget_effect, cell, effect))
+        except Exception as error:  # noqa: BLE001 - `then` is the actor's code: its failure is the actor's
+            self.fail(cell, error)
+        finally:
+            self.do_first(partial(self._forget_effect, cell, effect))
 
     def start_timer(self, cell: Cell[Any], seconds: float, message: Any) -> Timer:
         """Let a message come to an actor later."""
@@ -218,14 +230,20 @@ class System(Dispatcher):
     def _end_if_done(self, stopping: Cell[Any] | None) -> None:
         """End an actor that waits for nothing any more, and then its parent, if that is so of it."""
         cell = stopping
+        fatal: BaseException | None = None
         while cell is not None and cell.life is Life.STOPPING and not cell.has_dependants:
             cell.life = Life.STOPPED
             del self._siblings(cell)[cell.name]
-            self.run_hook(cell, partial(cell.actor.stopped, cell.reason))
+            try:
+                self.run_hook(cell, partial(cell.actor.stopped, cell.reason))
+            except BaseException as error:  # noqa: BLE001 - raised below, once everybody knows of the end
+                fatal = error
             for watcher in cell.watchers or ():
                 watcher.signal(Terminated(cell, cell.reason))
             cell = cell.parent
         self._note_if_empty()
+        if fatal is not None:
+            raise fatal
 
     def _note_if_empty(self) -> None:
         if self._all_ended is not None and not self._roots:

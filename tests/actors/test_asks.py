@@ -88,6 +88,18 @@ async def test_the_first_answer_counts() -> None:
         assert await system.spawn(Twice(), name="twice").ask(Keep()) == "one"
 
 
+async def test_an_answer_after_the_first_was_taken_comes_back_to_nobody() -> None:
+    async with open_system() as system:
+        notebook = Notebook()
+        ref = system.spawn(notebook, name="notebook")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ref.ask, Keep())
+            await anyio.wait_all_tasks_blocked()
+            notebook.kept[0].answer("first")
+        notebook.kept[0].answer("second")
+        assert notebook.signals == []
+
+
 async def test_a_forwarded_request_is_answered_by_whoever_it_was_forwarded_to() -> None:
     class Front(Actor[Read]):
         def __init__(self, back: Ref[Read]) -> None:

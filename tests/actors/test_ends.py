@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -209,25 +210,6 @@ async def test_what_ends_a_process_ends_the_actor_reaches_the_sender_and_wedges_
         assert await other.ask(Ping()) == "pong"
 
 
-@pytest.mark.holds("R2")
-async def test_a_sender_without_room_on_its_stack_gets_the_error_and_the_system_goes_on() -> None:
-    async with open_system() as system:
-        echo = Echo()
-        ref: Ref[Any] = system.spawn(echo, name="echo")
-
-        def deeper() -> None:
-            ref.tell("at some depth")
-            deeper()
-
-        with pytest.raises(RecursionError):
-            deeper()
-        await anyio.sleep(0.01)
-        if not ref.is_alive:
-            ref = system.spawn(Echo(), name="again")
-        assert await ref.ask(Ping()) == "pong"
-        assert sys.getrecursionlimit() > len(echo.heard) / 10
-
-
 @pytest.mark.holds("R4")
 async def test_what_starts_itself_anew_at_its_end_does_not_keep_the_system_open() -> None:
     refused: list[Exception] = []
@@ -337,3 +319,125 @@ async def test_a_kept_reply_that_is_forwarded_after_all_is_the_receivers_to_answ
         mute = system.spawn(Mute(), name="mute")
         with pytest.raises(NoReply, match="/troupe/mute"):
             await system.spawn(Front(mute), name="front").ask(Ping())
+
+
+class Fatal(BaseException):
+    """Ends more than an actor, as SystemExit does."""
+
+
+def fatal(_: Any) -> None:
+    raise Fatal
+
+
+class Outcomes(Echo):
+    """Starts an effect at once, and does with its outcome as it is told."""
+
+    def __init__(self, then: Callable[[Any], None], **ends: Any) -> None:
+        super().__init__(**ends)
+        self.then = then
+
+    def started(self) -> None:
+        self.start(anyio.lowlevel.checkpoint, then=lambda _: self.then)
+
+
+@pytest.mark.holds("R4")
+@pytest.mark.parametrize(
+    "actor", [lambda: Outcomes(fatal), lambda: Outcomes(Echo.stop, ends=fatal)], ids=["in a turn", "in the last turn"]
+)
+async def test_what_ends_more_than_an_actor_within_an_effect_ends_the_system_and_does_not_hang_it(
+    actor: Callable[[], Outcomes],
+) -> None:
+    with pytest.raises(BaseExceptionGroup) as caught:
+        async with open_system() as system:
+            system.spawn(actor(), name="actor")
+            await anyio.sleep(1)
+    assert caught.group_contains(Fatal)
+
+
+@pytest.mark.holds("R4")
+async def test_what_ends_more_than_an_actor_within_the_pump_ends_the_system_and_does_not_hang_it() -> None:
+    class Bomb(Flood):
+        def receive(self, message: int) -> None:
+            super().receive(message)
+            if message == 20:
+                raise Fatal
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        async with open_system() as system:
+            system.spawn(Bomb(), name="bomb").tell(100_000)
+            await anyio.sleep(1)
+    assert caught.group_contains(Fatal)
+
+
+@pytest.mark.holds("R4")
+async def test_an_actor_that_has_ended_can_start_nothing() -> None:
+    refused: list[Exception] = []
+
+    def start(echo: Echo) -> None:
+        try:
+            echo.start(anyio.sleep_forever, then=lambda _: None)
+        except ActorStopped as error:
+            refused.append(error)
+
+    async with open_system() as system:
+        system.spawn(Echo(ends=start), name="late")
+    assert "/troupe/late has stopped and cannot start an effect" in str(refused[0])
+
+
+@pytest.mark.backends("asyncio")
+@pytest.mark.holds("R2")
+async def test_an_ask_behind_a_backlog_ends_also_when_asyncio_cancels_twice() -> None:
+    system = open_system()
+    answers: list[str] = []
+
+    async def run() -> None:
+        async with system:
+            system.spawn(Flood(), name="flood").tell(100_000)
+            await asyncio.sleep(10)
+
+    async def ask() -> None:
+        try:
+            answers.append(await ref.ask(Ping()))
+        except ActorStopped:
+            answers.append("stopped")
+
+    task = asyncio.create_task(run())
+    await anyio.lowlevel.checkpoint()
+    ref: Ref[Any] = system.spawn(Echo(), name="echo")
+    asking = asyncio.create_task(ask())
+    await anyio.lowlevel.checkpoint()
+    task.cancel()
+    await anyio.lowlevel.checkpoint()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asking
+    assert len(answers) == 1
+    assert not system.is_busy
+
+
+@pytest.mark.parametrize("what", ["tell", "stop", "spawn"])
+async def test_no_depth_of_the_senders_stack_wedges_the_system(what: str) -> None:
+    async with open_system() as system:
+
+        def act(number: int, ref: Ref[Any]) -> None:
+            match what:
+                case "tell":
+                    ref.tell("deep")
+                case "stop":
+                    ref.stop()
+                case _:
+                    system.spawn(Echo(), name=f"deep-{number}")
+
+        def at_depth(frames: int, number: int, ref: Ref[Any]) -> None:
+            if frames:
+                at_depth(frames - 1, number, ref)
+            else:
+                act(number, ref)
+
+        for number, depth in enumerate(range(sys.getrecursionlimit() - 250, sys.getrecursionlimit(), 2)):
+            ref: Ref[Any] = system.spawn(Echo(), name=f"echo-{number}")
+            with suppress(RecursionError):
+                at_depth(depth, number, ref)
+        fresh: Ref[Any] = system.spawn(Echo(), name="fresh")
+        assert await fresh.ask(Ping()) == "pong"

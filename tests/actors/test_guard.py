@@ -375,3 +375,24 @@ async def test_a_server_that_drops_the_event_stream_keeps_its_session(monkeypatc
                 await lease.call_tool("echo")
                 await anyio.wait_all_tasks_blocked()
         assert pool.stats().opened == 1
+
+
+async def test_a_server_that_says_404_to_the_event_stream_and_is_slow_with_pings_keeps_its_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wire = FakeWire()
+    beneath = wire.handle_async_request
+
+    async def handle(request: httpx2.Request) -> httpx2.Response:
+        if b"troupe-probe" in await request.aread():
+            await anyio.sleep_forever()
+        response = await beneath(request)
+        return httpx2.Response(404) if request.method == "GET" else response
+
+    monkeypatch.setattr(wire, "handle_async_request", handle)
+    monkeypatch.setattr(httpx2, "AsyncHTTPTransport", given(wire))
+    async with open_pool(PoolSettings(max_size=1)) as pool:
+        async with pool.session(SERVER) as lease:
+            await anyio.sleep(1)
+            await lease.call_tool("echo")
+        assert pool.stats().broken == 0
