@@ -1,12 +1,15 @@
-"""A real MCP server for the tests, in a process of its own: `python tests/integration/mcp_server.py KIND PORT`.
+"""Real MCP servers for the tests, each in a process of its own.
 
-Says on its standard output where it listens (`port N`) and which tool call has begun (`began NAME`). Ends when its
-standard input does.
+This program is the factory: it imports what servers need once, which takes a second, and forks one for each line
+`KIND PORT PIPE` on its standard input; it answers with the server's process id. The server says into the named pipe
+where it listens (`port N`) and which tool call has begun (`began NAME`). All end when the factory's standard input
+does.
 """
 
 import itertools
 import logging
 import os
+import signal
 import socket
 import sys
 from threading import Thread
@@ -80,23 +83,39 @@ class Server(uvicorn.Server):
             say(f"port {listener.getsockname()[1]}")
 
 
-def end_with_standard_input() -> None:
-    sys.stdin.buffer.read()
-    os._exit(0)
-
-
-def main() -> None:
-    kind, port = sys.argv[1], int(sys.argv[2])
-    Thread(target=end_with_standard_input, daemon=True).start()
-    logging.disable()
+def serve(server: MCPServer, kind: str, port: int) -> None:
     listener = socket.socket(proto=socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", port))
     # A client that the server tells to come back in a minute has to find out by itself that the server is dead.
-    app = make().streamable_http_app(
+    app = server.streamable_http_app(
         json_response=kind == "json", event_store=Events() if kind == "events" else None, retry_interval=60_000
     )
     Server(uvicorn.Config(app, log_config=None, access_log=False)).run(sockets=[listener])
+
+
+def end_with(lifeline: int) -> None:
+    """End this process when the other end of the pipe is closed: when the factory has ended, however."""
+    os.read(lifeline, 1)
+    os._exit(0)
+
+
+def main() -> None:
+    logging.disable()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the servers
+    lifeline, held = os.pipe()
+    made = make()
+    for order in sys.stdin:
+        kind, port, pipe = order.split()
+        server = os.fork()
+        if server:
+            say(str(server))
+            continue
+        os.close(held)
+        os.dup2(os.open(pipe, os.O_WRONLY), sys.stdout.fileno())
+        Thread(target=end_with, args=[lifeline], daemon=True).start()
+        serve(made, kind, int(port))
+        os._exit(0)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,53 @@
 """Real MCP servers in their own processes, started, killed and stalled by the tests."""
 
+import atexit
+import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from typing import TextIO
 
 import anyio
 
 PROGRAM = Path(__file__).with_name("mcp_server.py")
+
+
+class Factory:
+    """The process that the servers are forked from. It ends, and they with it, when this process does."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(  # noqa: S603
+            [sys.executable, str(PROGRAM)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+
+    def fork(self, kind: str, port: int) -> tuple[int, TextIO]:
+        """Start a server; answer its process id and what it says."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        with tempfile.TemporaryDirectory() as folder:
+            pipe = Path(folder) / "pipe"
+            os.mkfifo(pipe)
+            self.process.stdin.write(f"{kind} {port} {pipe}\n")
+            server = self.process.stdout.readline()
+            assert server, "the factory of servers has ended: what it said is above"
+            return int(server), pipe.open()
+
+    def end(self) -> None:
+        with self.process as process:
+            assert process.stdin is not None
+            process.stdin.close()
+
+
+@cache
+def factory() -> Factory:
+    made = Factory()
+    atexit.register(made.end)
+    return made
 
 
 class McpServer:
@@ -22,13 +60,13 @@ class McpServer:
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self.port = 0
-        self.process: subprocess.Popen[str]
+        self.is_running = False
         self.start()
 
     def start(self) -> None:
         """Start it, on the port that it had before if it had one, and wait until it listens."""
-        command = [sys.executable, str(PROGRAM), self.kind, str(self.port)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603
+        self.process, self.output = factory().fork(self.kind, self.port)
+        self.is_running = True
         said = self._read()
         assert said.startswith("port "), f"the server did not start: {said!r}"
         self.port = int(said.removeprefix("port "))
@@ -39,32 +77,23 @@ class McpServer:
 
     def kill(self) -> None:
         """End it with SIGKILL and nothing else: its sockets are left to the system."""
-        self.process.kill()
-        self.process.wait()
-        self._forget()
+        os.kill(self.process, signal.SIGKILL)
+        self.is_running = False
+        with self.output:
+            self.output.read()  # it has ended when nothing can be said any more
 
     def stall(self) -> None:
-        self.process.send_signal(signal.SIGSTOP)
+        os.kill(self.process, signal.SIGSTOP)
 
     def resume(self) -> None:
-        self.process.send_signal(signal.SIGCONT)
+        os.kill(self.process, signal.SIGCONT)
 
     async def began(self, tool: str) -> None:
         """Wait until the server says that a call of this tool has begun."""
         assert await anyio.to_thread.run_sync(self._read) == f"began {tool}"
 
     def _read(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
-
-    def _forget(self) -> None:
-        for pipe in (self.process.stdin, self.process.stdout):
-            assert pipe is not None
-            pipe.close()
-
-    def end(self) -> None:
-        if self.process.returncode is None:
-            self.kill()
+        return self.output.readline().strip()
 
 
 @contextmanager
@@ -74,4 +103,5 @@ def running_server(kind: str = "plain") -> Generator[McpServer]:
     try:
         yield server
     finally:
-        server.end()
+        if server.is_running:
+            server.kill()
