@@ -19,7 +19,6 @@ class Backend:
     """The running event loop's primitives.
 
     Attributes:
-        name: `"trio"` or `"asyncio"`.
         now: the loop's clock, in seconds; virtual under a virtual clock.
         check_cancelled: what to await in order to learn whether the calling task was cancelled, without yielding if it
             was not; None if that is known already.
@@ -27,7 +26,6 @@ class Backend:
             virtual.
     """
 
-    name: str
     now: Callable[[], float]
     check_cancelled: Callable[[], Awaitable[None] | None]
     stopwatch: Callable[[], float] = time.perf_counter
@@ -35,10 +33,9 @@ class Backend:
 
 def current_backend() -> Backend:
     """The primitives of the event loop that runs now."""
-    name = sniffio.current_async_library()
-    if name == "trio":
-        return Backend(name, trio.lowlevel.current_clock().current_time, trio.lowlevel.checkpoint_if_cancelled)
-    return Backend(name, asyncio.get_running_loop().time, _check_cancelled_on_asyncio)
+    if sniffio.current_async_library() == "trio":
+        return Backend(trio.lowlevel.current_clock().current_time, trio.lowlevel.checkpoint_if_cancelled)
+    return Backend(asyncio.get_running_loop().time, _check_cancelled_on_asyncio)
 
 
 def _check_cancelled_on_asyncio() -> Awaitable[None] | None:

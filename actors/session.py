@@ -34,7 +34,7 @@ class _Opened:
 
 @message
 class _Faulted:
-    fault: Fault
+    """The session can no longer be trusted. Which fault it was, the call that met it is told."""
 
 
 @message
@@ -129,8 +129,8 @@ class Session(Actor[SessionMessage]):
                 await self._close.wait()
                 bound.deadline = self.now() + settings.close_timeout
 
-    def _report(self, fault: Fault) -> None:
-        self.ref.tell(_Faulted(fault))
+    def _report(self, _: Fault) -> None:
+        self.ref.tell(_Faulted())
 
     def _why_not_opened(self, outcome: Outcome[None]) -> TroupeError:
         address = self._upstream.address

@@ -317,9 +317,7 @@ class PoolMachine(Generic[T]):
             session.lease = None
             self._idle[session.number] = session
             if self._waiting:
-                oldest = next(iter(self._waiting))
-                del self._waiting[oldest]
-                return [self._grant(session, oldest, now)]
+                return [self._grant(session, self._oldest_waiter(), now)]
         elif after is _CLOSING:
             return [Close(session.number)]
         return []
@@ -343,13 +341,18 @@ class PoolMachine(Generic[T]):
         if never_opened:
             self.open_failures += 1
             if len(self._waiting) > self._connecting():
-                oldest = next(iter(self._waiting))
-                del self._waiting[oldest]
+                oldest = self._oldest_waiter()
                 why = error or ConnectFailed(f"{self.describe()}: a session ended before it was open", step="connect")
                 effects.append(Refuse(oldest, why))
         if self._shut and not self._sessions:
             effects.append(Finished())
         return effects + self._open_for_waiters()
+
+    def _oldest_waiter(self) -> T:
+        """Take the caller that waits the longest out of the queue."""
+        oldest = next(iter(self._waiting))
+        del self._waiting[oldest]
+        return oldest
 
     def _connecting(self) -> int:
         return sum(session.state is SessionState.CONNECTING for session in self._sessions.values())

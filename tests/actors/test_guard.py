@@ -276,7 +276,7 @@ async def test_the_guard_never_raises_whatever_the_transport_does() -> None:
     assert faults[0].detail == "OSError: No route to host"
 
 
-async def schema_list_fails(wire: FakeWire, how: Answer) -> None:
+def schema_list_fails(wire: FakeWire, how: Answer) -> None:
     """The tool runs; the `tools/list` by which the SDK learns the schema of its result fails."""
 
     async def answer(request: httpx2.Request, message: dict[str, Any]) -> httpx2.Response:
@@ -294,7 +294,7 @@ async def test_a_call_that_has_run_is_never_said_to_be_safe_to_retry(
 ) -> None:
     wire = FakeWire()
     async with session(wire, monkeypatch) as lease:
-        await schema_list_fails(wire, how)
+        schema_list_fails(wire, how)
         with pytest.raises(CallInterrupted, match="may have run") as caught:
             await lease.call_tool("pay")
         assert not caught.value.safe_to_retry

@@ -216,7 +216,7 @@ async def test_closing_refuses_waiters_and_ends_every_session_in_parallel_and_in
             await anyio.wait_all_tasks_blocked()
             started = anyio.current_time()
             await pool.close()
-            assert anyio.current_time() - started < 50 * 0.1
+            assert anyio.current_time() - started < 10 * 0.1, "fifty sessions close at the same time"
         assert "was closed while this caller waited" in str(waiting[0])
         assert server.live == 0
         with pytest.raises(PoolClosed):

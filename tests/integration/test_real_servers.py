@@ -193,7 +193,7 @@ async def test_leaving_the_pool_is_bounded_when_the_server_does_not_answer(kind:
             started = anyio.current_time()
         took = anyio.current_time() - started
         server.resume()
-        assert took < 20 * 0.5, "sessions close at the same time, not one after the other"
+        assert took < 4 * 0.5, "twenty sessions close at the same time, not one after the other"
 
 
 @pytest.mark.holds("S4", "L5")
@@ -250,9 +250,17 @@ async def test_a_cancelled_call_leaves_its_session_usable() -> None:
     with running_server() as server:
         async with open_pool(PoolSettings(max_size=1)) as pool:
             upstream = Upstream(server.url, mode="legacy")
-            with anyio.move_on_after(0.2) as scope:
-                async with pool.session(upstream) as session:
-                    await session.call_tool("sleep", {"seconds": 60})
+            scope = anyio.CancelScope()
+
+            async def call() -> None:
+                with scope:
+                    async with pool.session(upstream) as session:
+                        await session.call_tool("sleep", {"seconds": 60})
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(call)
+                await server.began("sleep")
+                scope.cancel()
             assert scope.cancelled_caught
             assert await text_of(pool, upstream, "next") == "next"
             assert pool.stats().opened == 1
@@ -268,9 +276,7 @@ async def test_the_slot_of_a_server_that_was_killed_is_free_for_others() -> None
             lease.release()
             doomed.start()
             with anyio.fail_after(5):
-                while True:
-                    try:
-                        assert await text_of(pool, upstream, "again") == "again"
-                    except CallFailed:
-                        continue
-                    break
+                try:
+                    assert await text_of(pool, upstream, "again") == "again"
+                except CallFailed:  # the one call that may still find the session that died
+                    assert await text_of(pool, upstream, "again") == "again"
