@@ -7,21 +7,26 @@ second to import, and who embeds the runtime alone has no use for it.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-from actors.actor import Actor, Outcome, Signal
-from actors.effect import Cancelled, Effect, Failed, Succeeded
-from actors.ref import DeadLetter, Ref, Terminated
+from actors.actor import Actor, Signal
+from actors.clock import Clock
+from actors.effect import Cancelled, Effect, Failed, Outcome, Succeeded
+from actors.inspection import Node, Statistics
+from actors.letters import DeadLetter, DeadLetters
+from actors.ref import Ref, Terminated
 from actors.reply import AskerGone, Reply, Unclaimed
 from actors.system import System, open_system
+from actors.thread import FromThread
 from actors.timer import Timer
-from protocol.message import Request, message
+from protocol.mailbox import Mailbox, Overflow
+from protocol.message import Answer, Request, message
 from protocol.settings import PoolSettings, Upstream
 
 if TYPE_CHECKING:
     from actors.connection import Connection, Connector, StreamableHttp
     from actors.lease import Lease
     from actors.pool import Borrowing, Pool, open_pool
+    from actors.pool_supervisor import KeyStats
     from actors.statistics import PoolStats
-    from actors.supervisor import KeyStats
 else:
 
     def __getattr__(name: str) -> Any:
@@ -35,7 +40,7 @@ _WITH_THE_POOL: Final = {
     "Borrowing": "actors.pool",
     "Connection": "actors.connection",
     "Connector": "actors.connection",
-    "KeyStats": "actors.supervisor",
+    "KeyStats": "actors.pool_supervisor",
     "Lease": "actors.lease",
     "Pool": "actors.pool",
     "PoolStats": "actors.statistics",
@@ -45,17 +50,24 @@ _WITH_THE_POOL: Final = {
 
 __all__ = [
     "Actor",
+    "Answer",
     "AskerGone",
     "Borrowing",
     "Cancelled",
+    "Clock",
     "Connection",
     "Connector",
     "DeadLetter",
+    "DeadLetters",
     "Effect",
     "Failed",
+    "FromThread",
     "KeyStats",
     "Lease",
+    "Mailbox",
+    "Node",
     "Outcome",
+    "Overflow",
     "Pool",
     "PoolSettings",
     "PoolStats",
@@ -63,6 +75,7 @@ __all__ = [
     "Reply",
     "Request",
     "Signal",
+    "Statistics",
     "StreamableHttp",
     "Succeeded",
     "System",

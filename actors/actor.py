@@ -1,19 +1,29 @@
 """What an actor is: private state, and a turn for each message."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Generic, TypeVar
+from functools import partial
+from random import Random
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+import anyio.to_thread
 
 from actors.cell import Cell
-from actors.effect import Cancelled, Effect, Failed, Succeeded
+from actors.effect import Effect, Outcome
+from actors.letters import DeadLetters
+from actors.named import resolve
 from actors.ref import Ref, Terminated
 from actors.reply import AskerGone, Reply, Unclaimed
 from actors.timer import Timer
+from protocol.errors import InvalidSettings, MailboxFull
+from protocol.mailbox import Mailbox
+
+if TYPE_CHECKING:
+    from actors.system import System
 
 M = TypeVar("M")
 N = TypeVar("N")
 T = TypeVar("T")
 
-Outcome = Succeeded[T] | Failed | Cancelled
 Signal = Terminated | AskerGone | Unclaimed
 
 
@@ -24,16 +34,38 @@ class Actor(Generic[M]):
     What must wait is started as an effect, and its outcome arrives as a message. An exception that leaves a turn stops
     the actor, with that exception as the reason; the sender does not see it.
 
-    Everything but the four hooks (`started`, `receive`, `signal`, `stopped`) is called from inside a turn.
+    Everything but the hooks is called from inside a turn.
+
+    Attributes:
+        mailbox: how many requests may wait, and what happens to one more; `spawn` may say otherwise.
+        start_timeout: seconds that `starting` may take.
+        shutdown: seconds that the actor may drain when its supervisor or system ends; 0 stops it at once, infinity
+            waits for as long as it takes.
+        escalates: whether the actor, at the top of the tree, takes the system down when it fails after it has started:
+            the body of `async with` is cancelled, and the failure leaves it. Supervisors do.
     """
 
     __slots__ = ("_cell",)
     _cell: Cell[M]
 
+    mailbox: ClassVar[Mailbox] = Mailbox()
+    start_timeout: ClassVar[float] = 30.0
+    shutdown: ClassVar[float] = 5.0
+    escalates: ClassVar[bool] = False
+    settles_itself: ClassVar[bool] = False
+    """Whether the actor itself says when it has started. For the runtime's supervisors."""
+
     # --- hooks
 
+    async def starting(self) -> None:
+        """What must be waited for before the first turn; messages are held meanwhile. Nothing unless overridden.
+
+        It runs as an effect does, for `start_timeout` at most, and may set what the turns will read. What it opens for
+        good, as a context manager that is left later, belongs into an effect instead: the task of this one ends here.
+        """
+
     def started(self) -> None:
-        """The first turn, before any message."""
+        """The first turn, before any message. An exception means that the actor never started: `StartFailed`."""
 
     def receive(self, message: M) -> None:
         """Handle one message."""
@@ -41,6 +73,14 @@ class Actor(Generic[M]):
 
     def signal(self, signal: Signal) -> None:
         """Handle what the runtime has to say: `Terminated`, `AskerGone`, `Unclaimed`. Ignored unless overridden."""
+
+    def draining(self) -> None:
+        """What was queued before `drain` has been handled. Stops the actor unless overridden.
+
+        An actor that has work under way overrides this and calls `self.stop()` when that is done. Until then it takes
+        no requests; answers, outcomes of effects, timers and signals still come.
+        """
+        self.stop()
 
     def stopped(self, reason: BaseException | None) -> None:
         """The last turn, after all children and effects have ended. `reason`: what ended the actor; None for `stop`."""
@@ -52,9 +92,24 @@ class Actor(Generic[M]):
         """This actor's own address."""
         return self._cell
 
+    @property
+    def system(self) -> "System":
+        """The system that the actor lives in."""
+        return self._cell.system
+
+    @property
+    def random(self) -> Random:
+        """The system's source of randomness: seeded in a simulation, so that a run can be replayed."""
+        return self._cell.system.random
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """The system's dead letters."""
+        return self._cell.system.dead_letters
+
     def now(self) -> float:
         """The system's clock, in seconds."""
-        return self._cell.system.backend.now()
+        return self._cell.system.now()
 
     def reply(self, value: Any) -> None:
         """Answer the request of this turn. Does nothing if the message was told rather than asked."""
@@ -75,28 +130,48 @@ class Actor(Generic[M]):
         return current
 
     def forward(self, receiver: Ref[N], message: N) -> None:
-        """Pass a message on, with the reply slot of this turn: `receiver` answers in this actor's place."""
+        """Pass a message on, with the reply slot of this turn: `receiver` answers in this actor's place.
+
+        If its mailbox is full, it is the asker that is told.
+        """
         system = self._cell.system
-        if not isinstance(receiver, Cell) or receiver.system is not system:
+        cell = resolve(receiver)
+        if cell is None or cell.system is not system:
             raise TypeError(f"{receiver!r} is not of {system!r}, so nothing can be forwarded to it")
         reply, system.current_reply = system.current_reply, None
         if reply is not None:
             reply.kept = False
-        system.queue.append((receiver, message, reply))
+        try:
+            system.queue.put(cell, message, reply)
+        except MailboxFull as error:
+            if reply is None:
+                raise
+            reply.fail(error)
 
-    def spawn(self, actor: "Actor[N]", *, name: str) -> Ref[N]:
+    def spawn(self, actor: "Actor[N]", *, name: str | None = None, mailbox: Mailbox | None = None) -> Ref[N]:
         """Start `actor` as a child of this one. It is stopped with its parent, at the latest.
+
+        Its first turn comes after this one. If that fails, the child ends with `StartFailed`: `watch` tells.
+
+        Args:
+            actor: the child; it must not have been started before.
+            name: unlike that of every other living child; None makes one.
+            mailbox: the bound of its mailbox; None means that of its class.
 
         Raises:
             NameTaken: a living child has this name.
+            InvalidName: it is empty, or has a slash.
+            ActorReused: this object was started before.
         """
-        return self._cell.system.start_actor(actor, name, self._cell)
+        return self._cell.system.start_actor(actor, name, self._cell, mailbox=mailbox)
 
     def watch(self, ref: Ref[Any]) -> None:
-        """Be sent `Terminated` when that actor ends; at once if it has ended already."""
-        if not isinstance(ref, Cell):
-            raise TypeError(f"{ref!r} cannot be watched")
-        ref.watch(self._cell)
+        """Be sent `Terminated` when that actor ends; at once if it has ended already. Twice is once."""
+        self._cell.watch(resolve(ref) or ref)
+
+    def unwatch(self, ref: Ref[Any]) -> None:
+        """Watch that actor no more: no `Terminated` of it comes from now on, not even one that was under way."""
+        self._cell.unwatch(resolve(ref) or ref)
 
     def start(self, run: Callable[[], Awaitable[T]], *, then: Callable[[Outcome[T]], M]) -> Effect:
         """Start a task. When it ends, `then` makes its outcome a message, which arrives here.
@@ -106,13 +181,34 @@ class Actor(Generic[M]):
         """
         return self._cell.system.start_effect(self._cell, run, then)
 
+    def start_in_thread(self, function: Callable[[], T], *, then: Callable[[Outcome[T]], M]) -> Effect:
+        """Run a function that blocks in a worker thread; otherwise as `start`.
+
+        A thread cannot be interrupted: when the effect is cancelled, the function still runs to its end, and the actor
+        has not ended before.
+        """
+        return self.start(partial(anyio.to_thread.run_sync, function), then=then)
+
     def after(self, seconds: float, message: M) -> Timer:
         """Send this actor a message later, unless the timer is cancelled or the actor stops."""
         return self._cell.system.start_timer(self._cell, seconds, message)
 
-    def stop(self) -> None:
-        """Stop this actor once its turn is over."""
-        self._cell.system.stop_actor(self._cell, None)
+    def every(self, seconds: float, message: M) -> Timer:
+        """Send this actor a message again and again, first after `seconds`, until the timer is cancelled.
+
+        It keeps the beat: a late message does not put off the next one, and beats that were missed altogether (the
+        process stood still) are left out.
+
+        Raises:
+            InvalidSettings: `seconds` is not above 0.
+        """
+        if not seconds > 0:
+            raise InvalidSettings(f"{self._cell.path} cannot be sent a message every {seconds!r} s: that is no period")
+        return self._cell.system.start_timer(self._cell, seconds, message, every=seconds)
+
+    def stop(self, reason: Exception | None = None) -> None:
+        """Stop this actor once its turn is over. With a reason it has failed, as if that had left the turn."""
+        self._cell.system.stop_actor(self._cell, reason)
 
     def bind(self, cell: Cell[M]) -> None:
         """Give the actor its place in a system. Only the runtime calls this."""

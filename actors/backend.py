@@ -5,13 +5,16 @@ spare, so the answer is looked up once, when the system opens.
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any, Final
 
 import anyio.lowlevel
 import sniffio
 import trio
+
+# The one form that does not raise where no loop runs, and that a message can afford.
+running_asyncio_loop: Final[Callable[[], asyncio.AbstractEventLoop | None]] = asyncio._get_running_loop  # noqa: SLF001
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,20 +25,25 @@ class Backend:
         now: the loop's clock, in seconds; virtual under a virtual clock.
         check_cancelled: what to await in order to learn whether the calling task was cancelled, without yielding if it
             was not; None if that is known already.
-        stopwatch: a clock of real time, for the dispatch budget, which is about real time also where the loop's is
-            virtual.
+        loop: what `running_asyncio_loop()` answers on the right event loop: asyncio's loop; on trio None, since there
+            asyncio's callbacks (under trio-asyncio) are the wrong place to start a task from.
+        run_soon: run something on the loop, from any thread. Raises RuntimeError once the loop has ended.
     """
 
     now: Callable[[], float]
     check_cancelled: Callable[[], Awaitable[None] | None]
-    stopwatch: Callable[[], float] = time.perf_counter
+    loop: asyncio.AbstractEventLoop | None
+    run_soon: Callable[[Callable[[], Any]], Any]
 
 
 def current_backend() -> Backend:
     """The primitives of the event loop that runs now."""
     if sniffio.current_async_library() == "trio":
-        return Backend(trio.lowlevel.current_clock().current_time, trio.lowlevel.checkpoint_if_cancelled)
-    return Backend(asyncio.get_running_loop().time, _check_cancelled_on_asyncio)
+        token = trio.lowlevel.current_trio_token()
+        clock = trio.lowlevel.current_clock()
+        return Backend(clock.current_time, trio.lowlevel.checkpoint_if_cancelled, None, token.run_sync_soon)
+    loop = asyncio.get_running_loop()
+    return Backend(loop.time, _check_cancelled_on_asyncio, loop, loop.call_soon_threadsafe)
 
 
 def _check_cancelled_on_asyncio() -> Awaitable[None] | None:

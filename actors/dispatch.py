@@ -11,10 +11,10 @@ What it has to *say* (`Terminated`, `AskerGone`, `Unclaimed`) goes through the q
 actor's last words arrive before the news of its end.
 """
 
+from asyncio import AbstractEventLoop
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from enum import Enum, auto
 from logging import getLogger
 from typing import Any, Final
 
@@ -22,56 +22,62 @@ import anyio
 import trio
 
 from actors.backend import Backend
-from actors.cell import RUNNING, Cell
-from actors.ref import DeadLetter
+from actors.cell import Cell
+from actors.clock import Clock
+from actors.letters import DeadLetters
+from actors.life import DRAINING, RUNNING, STARTING
+from actors.mailbox import ALWAYS, SIGNAL, Queue
+from actors.ref import Terminated
 from actors.reply import Reply
+from protocol.message import Answer
 
 DISPATCH_BUDGET: Final = 0.001
 """Seconds that one dispatch may hold the event loop."""
 TURNS_BETWEEN_LOOKS: Final = 32
 """Turns between two looks at the stopwatch."""
-DEAD_LETTERS_KEPT: Final = 16
 
 logger = getLogger("troupe")
 
 
-class _As(Enum):
-    SIGNAL = auto()
+class Drain:
+    """Signal, to the runtime itself: what was queued before it has been handled."""
 
 
-SIGNAL: Final = _As.SIGNAL
-"""In the place of a reply slot: what is queued is a signal."""
+DRAIN: Final = Drain()
 
 
 class Dispatcher:
     """The queue, the lane and the loop. The base of `System`, which knows what actors are.
 
     Attributes:
-        dead_letters: how many messages could not be delivered.
-        last_dead_letters: the latest of them.
+        dead_letters: the messages that could not be delivered.
         failures: how many times an exception left an actor's code.
         thread: the thread that runs the system; 0 while it is not open.
         is_busy: whether a dispatch is under way, or the pump has yet to finish one.
-        current_reply: the reply slot of the turn that is under way.
+        current: the actor whose turn is under way.
+        current_reply: the reply slot of that turn.
         is_stranded: whether an exception cut a dispatch short and there was no room on its stack to wake the pump for
             the rest: whoever sends next does that.
-        asks: asks since the last one that let other tasks run.
+        asks: how many requests were ever asked.
+        has_begun: whether the turn last dispatched came as far as the actor's own code.
     """
 
     backend: Backend
+    clock: Clock
+    loop: AbstractEventLoop | None = None
 
     def __init__(self) -> None:
-        self.dead_letters = 0
-        self.last_dead_letters: deque[DeadLetter] = deque(maxlen=DEAD_LETTERS_KEPT)
+        self.dead_letters = DeadLetters()
+        self.queue = Queue(self.dead_letters.add)
         self.failures = 0
         self.thread = 0
         self.is_busy = False
         self.is_stranded = False
+        self.current: Cell[Any] | None = None
         self.current_reply: Reply[Any] | None = None
         self.asks = 0
-        self.queue: deque[tuple[Cell[Any], Any, Reply[Any] | _As | None]] = deque()
+        self.has_begun = False
         self._lane: deque[Callable[[], None]] = deque()
-        self._has_begun = False
         self._pump_has_ended = False
         self._pump_wakes: anyio.Event
 
@@ -82,14 +88,14 @@ class Dispatcher:
         """Handle one message, and all that come of it."""
         self.is_busy = True
         try:
-            self._turn(cell, message, reply)
-            if self.queue or self._lane:
+            self.turn(cell, message, reply)
+            if self.queue.entries or self._lane:
                 self._drain(DISPATCH_BUDGET)
             else:
                 self.is_busy = False
         except BaseException:
             # First without a call: there may be no room for one on the sender's stack.
-            self.is_stranded = self.is_busy = True if self.queue or self._lane else False  # noqa: SIM210
+            self.is_stranded = self.is_busy = True if self.queue.entries or self._lane else False  # noqa: SIM210
             if self.is_stranded:
                 self.wake_pump()
             raise
@@ -119,7 +125,7 @@ class Dispatcher:
         try:
             self._drain(budget)
         except BaseException:
-            self.is_stranded = self.is_busy = True if self.queue or self._lane else False  # noqa: SIM210
+            self.is_stranded = self.is_busy = True if self.queue.entries or self._lane else False  # noqa: SIM210
             if self.is_stranded:
                 self.wake_pump()
             raise
@@ -130,10 +136,19 @@ class Dispatcher:
         self._pump_wakes.set()
         self.is_stranded = False
 
-    @trio.lowlevel.enable_ki_protection
     def signal(self, cell: Cell[Any], signal: object) -> None:
         """Queue what the runtime has to say to an actor."""
-        self.queue.append((cell, signal, SIGNAL))
+        self.queue.put_marked(cell, signal, SIGNAL)
+        self.dispatch_queued()
+
+    def deliver(self, cell: Cell[Any], message: Any) -> None:
+        """Queue a message that no mailbox is too full for."""
+        self.queue.put_marked(cell, message, ALWAYS)
+        self.dispatch_queued()
+
+    @trio.lowlevel.enable_ki_protection
+    def dispatch_queued(self) -> None:
+        """See to it that what was queued is dispatched."""
         if not self.is_busy:
             self.is_busy = True
             self.drain(DISPATCH_BUDGET)
@@ -159,24 +174,25 @@ class Dispatcher:
             if lane:
                 _find_room(_ROOM)
                 lane.popleft()()
-            elif queue:
-                entry = queue.popleft()
-                self._has_begun = False
+            elif (entry := queue.take()) is not None:
+                self.has_begun = False
                 try:
                     if entry[2] is SIGNAL:
                         self._signal_turn(entry[0], entry[1])
+                    elif entry[2] is ALWAYS:
+                        self.turn(entry[0], entry[1], None, is_answer=True)
                     else:
-                        self._turn(entry[0], entry[1], entry[2])
+                        self.turn(entry[0], entry[1], entry[2])
                 except RecursionError:
-                    if not self._has_begun:
+                    if not self.has_begun:
                         # There was no room on the sender's stack to begin the turn with. There is on the pump's.
-                        queue.appendleft(entry)
+                        queue.put_back(entry)
                     raise
             else:
                 break
             turns += 1
             if turns % TURNS_BETWEEN_LOOKS == 0:
-                now = self.backend.stopwatch()
+                now = self.clock.stopwatch()
                 started = started or now
                 if now - started > budget and not self._pump_has_ended:
                     self.wake_pump()
@@ -184,25 +200,33 @@ class Dispatcher:
         self.is_busy = False
 
     def _signal_turn(self, cell: Cell[Any], signal: Any) -> None:
-        if cell.life is RUNNING:
-            self._has_begun = True
-            self.run_hook(cell, lambda: cell.actor.signal(signal))
+        if cell.life is not RUNNING and cell.life is not DRAINING:
+            return
+        self.has_begun = True
+        if signal is DRAIN:
+            if cell.life is RUNNING:
+                cell.life = DRAINING
+                self.run_hook(cell, "draining", cell.actor.draining)
+        elif not isinstance(signal, Terminated) or cell.forget_watched(signal.ref):
+            self.run_hook(cell, signal, lambda: cell.actor.signal(signal))
 
-    def _turn(self, cell: Cell[Any], message: Any, reply: Reply[Any] | None) -> None:
+    def turn(self, cell: Cell[Any], message: Any, reply: Reply[Any] | None, *, is_answer: bool = False) -> None:
+        """Let an actor handle a message, unless it is not there for it."""
         if reply is not None:
             if not reply.is_open:
                 return
             reply.holder = cell
-        if cell.life is not RUNNING:
-            self._undeliverable(cell, message, reply)
+        if cell.life is not RUNNING and not self._gets_through(cell, message, reply, is_answer=is_answer):
             return
+        self.current = cell
         self.current_reply = reply
         try:
-            self._has_begun = True
+            self.has_begun = True
             cell.actor.receive(message)
         except BaseException as error:
+            self.current = None
             if isinstance(error, RecursionError) and error.__traceback__ and error.__traceback__.tb_next is None:
-                self._has_begun = False  # it was the sender's stack that had no room, not the actor that went astray
+                self.has_begun = False  # it was the sender's stack that had no room, not the actor that went astray
                 raise
             self.fail(cell, error)
             if reply is not None and self.current_reply is reply:
@@ -213,20 +237,39 @@ class Dispatcher:
             if reply is not None and self.current_reply is reply and reply.is_open:
                 if reply.kept:
                     reply.listed = True
-                    cell.open_replies.add(reply)
+                    cell.open_replies[reply] = None
                 else:
                     reply.forgotten()
-        self.current_reply = None
+        self.current = self.current_reply = None
 
-    def run_hook(self, cell: Cell[Any], hook: Callable[[], None]) -> None:
-        """Run an actor's hook other than `receive`. An exception stops the actor."""
-        self.current_reply = None
+    def _gets_through(self, cell: Cell[Any], message: object, reply: Reply[Any] | None, *, is_answer: bool) -> bool:
+        """Whether an actor that does not run takes a message all the same. One that is starting has it held."""
+        if cell.life is DRAINING and (is_answer or (reply is None and isinstance(message, Answer))):
+            return True
+        if cell.life is STARTING:
+            self.queue.hold(cell, message, reply)
+        else:
+            self.undeliverable(cell, message, reply)
+        return False
+
+    def run_hook(self, cell: Cell[Any], about: object, hook: Callable[[], None]) -> None:  # noqa: ARG002
+        """Run an actor's hook other than `receive`. An exception stops the actor.
+
+        Args:
+            cell: the actor.
+            about: the signal, or the name of the hook: for whoever traces.
+            hook: what to run.
+        """
+        self.has_begun = True
+        self.current, self.current_reply = cell, None
         try:
             hook()
         except BaseException as error:
             self.fail(cell, error)
             if not isinstance(error, Exception):
                 raise
+        finally:
+            self.current = None
 
     def fail(self, cell: Cell[Any], error: BaseException) -> None:
         """An exception left the actor's code: it is stopped, and nothing else is."""
@@ -239,11 +282,12 @@ class Dispatcher:
         """Stop an actor as soon as the turn that is under way is over."""
         raise NotImplementedError
 
-    def _undeliverable(self, cell: Cell[Any], message: object, reply: Reply[Any] | None) -> None:
-        self.dead_letters += 1
-        self.last_dead_letters.append(DeadLetter(cell, message))
+    def undeliverable(self, cell: Cell[Any], message: object, reply: Reply[Any] | None) -> None:
+        """A message has found an actor that takes it no more: whoever asked is told, and it is a dead letter."""
         if reply is not None:
-            reply.holder_stopped(None)
+            reply.holder = cell
+            reply.holder_stopped(cell.reason)
+        self.dead_letters.add(cell, message, "it is draining" if cell.life is DRAINING else "it has stopped")
 
 
 _ROOM: Final = 40

@@ -22,7 +22,7 @@ class Succeeded(Generic[T]):
 
 @message
 class Failed:
-    """The effect raised `error`. An exception group arrives whole."""
+    """The effect raised `error`, with its traceback and cause. An exception group arrives whole."""
 
     error: Exception
 
@@ -32,17 +32,25 @@ class Cancelled:
     """The effect was cancelled, by its actor or by the actor's end."""
 
 
+Outcome = Succeeded[T] | Failed | Cancelled
+
+
 class Effect:
     """A running effect, as its actor sees it."""
 
-    __slots__ = ("_owner", "_run", "_scope", "_then")
+    __slots__ = ("_ended", "_owner", "_run", "_scope")
 
-    def __init__(self, owner: "Cell[Any]", run: Callable[[], Awaitable[Any]], then: Callable[[Any], Any]) -> None:
+    def __init__(
+        self, owner: "Cell[Any]", run: Callable[[], Awaitable[Any]], ended: Callable[[Outcome[Any]], None]
+    ) -> None:
         self._owner = owner
         # Shielded: only its actor ends an effect, and so in good order.
         self._scope = anyio.CancelScope(shield=True)
         self._run = run
-        self._then = then
+        self._ended = ended
+        if owner.effects is None:
+            owner.effects = {}
+        owner.effects[self] = None
 
     def cancel(self) -> None:
         """Cancel the task. Its outcome still arrives, once it has ended; that is `Cancelled` unless it ended before."""
@@ -50,11 +58,12 @@ class Effect:
 
     async def execute(self) -> None:
         """Run to the end, and tell the owner. Only the system calls this, in a task of its own."""
-        outcome: Succeeded[Any] | Failed | Cancelled = Cancelled()
+        outcome: Outcome[Any] = Cancelled()
         try:
             try:
                 with self._scope:
-                    outcome = Succeeded(await self._run())
+                    if not self._scope.cancel_called:
+                        outcome = Succeeded(await self._run())
             except Exception as error:  # noqa: BLE001 - whatever it is, it is the owner's to judge
                 outcome = Failed(error)
             except BaseExceptionGroup as group:
@@ -62,7 +71,7 @@ class Effect:
                     raise
                 outcome = Failed(ExceptionGroup(group.message, [_as_exception(error) for error in group.exceptions]))
         finally:
-            self._owner.system.effect_ended(self._owner, self, lambda: self._then(outcome))
+            self._owner.system.effect_ended(self._owner, self, lambda: self._ended(outcome))
 
 
 def _as_exception(error: BaseException) -> Exception:

@@ -10,12 +10,21 @@ import anyio
 
 from actors.connection import Connector, StreamableHttp
 from actors.lease import Lease
+from actors.pool_supervisor import Acquire
 from actors.ref import Ref
 from actors.registry import Close, Registry, RegistryMessage
 from actors.statistics import PoolStats
-from actors.supervisor import Acquire
 from actors.system import open_system
-from protocol.errors import AcquireTimeout, ActorStopped, AskTimeout, InvalidSettings, PoolClosed, SystemClosed
+from protocol.errors import (
+    AcquireTimeout,
+    ActorStopped,
+    AskTimeout,
+    InvalidSettings,
+    MailboxFull,
+    PoolClosed,
+    PoolFull,
+    SystemClosed,
+)
 from protocol.keys import ANONYMOUS, NOT_FORWARDED, PoolKey, check_headers, check_name, identify
 from protocol.settings import PoolSettings, Upstream
 
@@ -140,6 +149,8 @@ class Pool:
             raise AcquireTimeout(f"no session became free within {timeout} s in the {state}") from None
         except (ActorStopped, SystemClosed) as error:
             raise PoolClosed(f"the pool {self._system.name} ended while this caller waited") from error
+        except MailboxFull as error:
+            raise PoolFull(f"too many callers wait at once for the {self._registry_actor.describe(key)}") from error
         lease.bear(sent)
         return lease
 

@@ -1,5 +1,6 @@
 """An actor's address: all that others may know of it."""
 
+from collections.abc import Coroutine
 from typing import Any, Generic, TypeVar
 
 from protocol.message import Request, message
@@ -28,7 +29,7 @@ class Ref(Generic[M_contra]):
 
     @property
     def is_alive(self) -> bool:
-        """Whether the actor still takes messages."""
+        """Whether the actor takes messages: it starts or runs, and is not draining."""
         raise NotImplementedError
 
     def tell(self, message: M_contra) -> None:
@@ -38,12 +39,14 @@ class Ref(Generic[M_contra]):
         that has stopped becomes a dead letter.
 
         Raises:
-            WrongThread: this is not the thread that runs the system.
+            MailboxFull: too many requests wait for the actor, and its mailbox rejects one more.
+            WrongThread: this is not the thread that runs the system; `system.from_thread` is the way in.
+            WrongEventLoop: this is not the event loop that runs the system.
             SystemClosed: the system is not open.
         """
         raise NotImplementedError
 
-    async def ask(self, request: Request[R], *, timeout: float | None = None) -> R:
+    def ask(self, request: Request[R], *, timeout: float | None = None) -> Coroutine[Any, Any, R]:
         """Send a request and wait for its answer. One that is answered at once costs no task switch.
 
         Args:
@@ -57,7 +60,8 @@ class Ref(Generic[M_contra]):
             AskTimeout: the answer took too long. One that comes later goes back to the actor, as `Unclaimed`.
             ActorStopped: the actor has stopped, or stopped before it answered.
             NoReply: the actor did not answer, nor keep the reply for later.
-            WrongThread, SystemClosed: as for `tell`.
+            AskInTurn: this is inside a turn, where nothing can be awaited: raised at the call, before any `await`.
+            MailboxFull, WrongThread, WrongEventLoop, SystemClosed: as for `tell`.
             Exception: whatever the actor failed the reply with.
 
         Cancellation: nothing is lost. A request not handled yet is dropped; an actor that keeps the reply is told
@@ -66,9 +70,18 @@ class Ref(Generic[M_contra]):
         raise NotImplementedError
 
     def stop(self) -> None:
-        """Stop the actor, its children and its effects. Returns at once; `Terminated` says when all of them have ended.
+        """Stop the actor now, with its children and effects. Returns at once; `Terminated` says when all have ended.
 
         Messages still queued become dead letters, and asks fail with `ActorStopped`. Stopping again changes nothing.
+        """
+        raise NotImplementedError
+
+    def drain(self) -> None:
+        """Let the actor handle what is queued, and end in good order (`Actor.draining`). Returns at once.
+
+        What is sent to it from now on becomes a dead letter, and asks fail with `ActorStopped`. Nothing bounds how long
+        an actor drains but whoever asked for it: `stop` ends it at any time, and supervisors and systems do so by
+        themselves. Draining again changes nothing.
         """
         raise NotImplementedError
 
@@ -87,11 +100,3 @@ class Terminated:
 
     ref: Ref[Any]
     reason: BaseException | None
-
-
-@message
-class DeadLetter:
-    """A message that could not be delivered, since its receiver had stopped."""
-
-    receiver: Ref[Any]
-    message: object

@@ -6,9 +6,9 @@ from typing_extensions import override
 
 from actors.actor import Actor, Signal
 from actors.connection import Connector
+from actors.pool_supervisor import Acquire, KeyStats, PoolSupervisor, SupervisorMessage
 from actors.ref import Ref, Terminated
 from actors.reply import Reply
-from actors.supervisor import Acquire, KeyStats, PoolSupervisor, SupervisorMessage
 from protocol import pool
 from protocol.errors import PoolClosed
 from protocol.keys import PoolKey

@@ -81,7 +81,7 @@ class Reply(Generic[R]):
         if self._event is not None:
             self._event.set()
         if self.listed:
-            self.holder.open_replies.discard(self)
+            self.holder.open_replies.pop(self, None)
 
     # --- for the runtime
 
@@ -106,10 +106,13 @@ class Reply(Generic[R]):
 
     async def wait(self, timeout: float | None) -> R:
         """Wait for the answer and take it. However this ends, nothing that was granted is lost."""
-        self._event = anyio.Event()
+        event = self._event = anyio.Event()
         try:
-            with anyio.move_on_after(timeout):
-                await self._event.wait()
+            if timeout is None:
+                await event.wait()
+            else:
+                clock = self.holder.system.clock
+                await clock.wait(event, clock.now() + timeout)
         except BaseException:
             self._withdraw()
             raise
@@ -125,7 +128,7 @@ class Reply(Generic[R]):
         if state is _ANSWERED:
             self.holder.signal(Unclaimed(self, self._value))
         elif state is _PENDING and self.kept:
-            self.holder.open_replies.discard(self)
+            self.holder.open_replies.pop(self, None)
             self.holder.signal(AskerGone(self))
 
 

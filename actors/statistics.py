@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from actors.supervisor import KeyStats
+from actors.pool_supervisor import KeyStats
 from protocol.session import SessionState
 
 

@@ -1,48 +1,59 @@
 """The actor system: one task group and one tree of actors, on one dispatch loop (`actors.dispatch`)."""
 
 import contextvars
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+import sys
+from collections.abc import Awaitable, Callable
 from functools import partial
+from random import Random
 from threading import get_ident
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import anyio
-import trio
-from anyio.abc import TaskGroup
 from typing_extensions import override
 
 from actors.actor import Actor
-from actors.backend import current_backend
-from actors.cell import RUNNING, Cell, Life
-from actors.dispatch import Dispatcher
-from actors.effect import Effect
-from actors.ref import Ref, Terminated
-from actors.timer import Timer, Timers
-from protocol.errors import ActorStopped, NameTaken, SystemClosed, WrongThread
+from actors.backend import current_backend, running_asyncio_loop
+from actors.cell import Cell
+from actors.clock import Clock
+from actors.inspection import Node, Statistics, look
+from actors.life import STOPPED
+from actors.named import NamedRef
+from actors.ref import Ref
+from actors.thread import FromThread
+from actors.timer import Timers
+from actors.tree import Tree
+from protocol.errors import ActorStopped, InvalidName, StartFailed, SystemClosed, WrongEventLoop, WrongThread
+from protocol.mailbox import Mailbox
+
+if TYPE_CHECKING:
+    from actors.tracing import TraceHook
 
 M = TypeVar("M")
 
 
-class System(Dispatcher):
+class System(Tree):
     """A tree of actors and everything that runs for them. Made by `open_system`.
 
     Attributes:
         name: the first part of every path in the system.
-        timers: those of all actors.
+        random: the source of every random draw in the system.
+        from_thread: the way in for other threads.
     """
 
-    timers: Timers
-
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, clock: Clock | None, random: Random | None) -> None:
         super().__init__()
+        if not name or "/" in name:
+            raise InvalidName(f"a system cannot be named {name!r}: a name is text without a slash")
         self.name = name
-        self._roots: dict[str, Cell[Any]] = {}
+        self.random = random or Random()  # noqa: S311 - jitter, no secrets
+        self.from_thread = FromThread(self)
+        self._given_clock = clock
         self._leaving = False
-        self._tasks: TaskGroup
         self._services: list[anyio.CancelScope] = []
-        self._context: contextvars.Context
+        self._ends: dict[Cell[Any], anyio.Event] = {}
         self._all_ended: anyio.Event | None = None
+        self._escalated: BaseException | None = None
 
     # --- its life
 
@@ -51,9 +62,14 @@ class System(Dispatcher):
             raise SystemClosed(f"the system {self.name} is open already")
         self._context = contextvars.copy_context()
         self.backend = current_backend()
-        self.timers = Timers(self.backend.now)
+        self.loop = self.backend.loop
+        self.clock = self._given_clock or Clock()
+        # anyio finds out anew at each call which event loop runs: the loop's own clock is asked directly.
+        self.now = self.clock.now if self._given_clock is not None else self.backend.now
+        self.timers = Timers(self.clock)
         self._pump_wakes = anyio.Event()
         self._pump_has_ended = self._leaving = False
+        self._escalated = None
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
         self.thread = get_ident()
@@ -68,40 +84,68 @@ class System(Dispatcher):
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
+        cancelled = anyio.get_cancelled_exc_class()
         # The body's own exception is not handed to the task group, which would wrap it in a group. A cancellation is,
         # since it may be the task group's to catch.
-        cancelled = isinstance(exc, anyio.get_cancelled_exc_class())
+        cancellation = exc if isinstance(exc, cancelled) else None
+        self._leaving = True
         try:
-            with anyio.CancelScope(shield=True):
-                await self._stop_everything()
+            if cancellation is None:
+                await self._shut_down_roots()
+        except cancelled as interruption:
+            cancellation = interruption
         finally:
-            # Cut short by Ctrl-C, or by a cancellation that knows no shields (asyncio's own): still nothing runs on.
-            for cell in self._cells():
-                for effect in cell.effects or ():
-                    effect.cancel()
-            for scope in self._services:
-                scope.cancel()
-            self._services.clear()
-            self._tasks.cancel_scope.cancel()
             try:
-                caught = await self._tasks.__aexit__(*((exc_type, exc, traceback) if cancelled else (None, None, None)))
+                with anyio.CancelScope(shield=True):
+                    await self._stop_everything()
             finally:
-                self._answer_whoever_waits()
-                self.thread = 0
-        return caught if cancelled else None
+                caught = await self._leave_tasks(cancellation)
+        if self._escalated is not None and (exc is None or (caught and cancellation is exc)):
+            raise self._escalated
+        if cancellation is not None and cancellation is not exc and not caught:
+            raise cancellation
+        return caught if cancellation is not None and cancellation is exc else None
+
+    async def _shut_down_roots(self) -> None:
+        """Let what is at the top of the tree end in good order, the last one started first."""
+        for root in reversed(list(self._roots.values())):
+            if root.life is not STOPPED:
+                ended = self._ends[root] = anyio.Event()
+                self.shut_down(root, None)
+                if not ended.is_set():
+                    await ended.wait()
+                del self._ends[root]
 
     async def _stop_everything(self) -> None:
-        self._leaving = True
         self._all_ended = anyio.Event()
         self.do_first(self._stop_roots)
         await self._all_ended.wait()
 
+    async def _leave_tasks(self, cancellation: BaseException | None) -> bool | None:
+        # Cut short by Ctrl-C, or by a cancellation that knows no shields (asyncio's own): still nothing runs on.
+        for cell in self.cells():
+            for effect in list(cell.effects or ()):
+                effect.cancel()
+        for scope in self._services:
+            scope.cancel()
+        self._services.clear()
+        self._tasks.cancel_scope.cancel()
+        try:
+            if cancellation is None:
+                return await self._tasks.__aexit__(None, None, None)
+            return await self._tasks.__aexit__(type(cancellation), cancellation, cancellation.__traceback__)
+        finally:
+            self._answer_whoever_waits()
+            self.thread = 0
+
     def _answer_whoever_waits(self) -> None:
         """All actors have ended, or will have no more turns: what is queued is undeliverable, and who asked is told."""
-        for cell in self._cells():
-            cell.life = Life.STOPPED
+        for cell in self.cells():
+            cell.life = STOPPED
             for reply in list(cell.open_replies):
                 reply.holder_stopped(cell.reason)
+            self.queue.release(cell)
+            self.settle(cell, has_started=False)
         self._lane.clear()
         self.drain(float("inf"))
 
@@ -110,144 +154,154 @@ class System(Dispatcher):
             self._begin_stop(root, None)
         self._note_if_empty()
 
-    # --- for everyone
-
-    def spawn(self, actor: Actor[M], *, name: str) -> Ref[M]:
-        """Start an actor at the top of the tree.
-
-        Args:
-            actor: the actor; it must not have been started before.
-            name: its name, unlike that of every other living actor at the top.
-
-        Raises:
-            NameTaken: another one has the name.
-            SystemClosed: the system is not open, or is being left.
-            WrongThread: this is not the thread that runs the system.
-        """
-        if not self.thread or self._leaving:
-            raise SystemClosed(f"the system {self.name} is not open, so {name} cannot be started in it")
-        if get_ident() != self.thread:
-            raise WrongThread(f"{name} cannot be started in {self.name} from another thread than the one that runs it")
-        return self.start_actor(actor, name, None)
-
-    def __repr__(self) -> str:
-        return f"<System {self.name}, {'open' if self.thread else 'closed'}>"
-
-    # --- actors, and what belongs to them: for the runtime
-
-    def start_actor(self, actor: Actor[M], name: str, parent: Cell[Any] | None) -> Cell[M]:
-        """Put an actor in its place, and let it have its first turn."""
-        cell = Cell(self, actor, name, parent)
-        if parent is not None and parent.life is not RUNNING:
-            raise ActorStopped(f"{parent.path} has stopped and cannot start {name}")
-        siblings = self._siblings(cell)
-        if name in siblings:
-            raise NameTaken(f"{cell.path} is alive: stop it first, or choose another name")
-        siblings[name] = cell
-        actor.bind(cell)
-        self.do_first(partial(self._first_turn, cell))
-        return cell
-
     @override
-    def stop_actor(self, cell: Cell[Any], reason: BaseException | None) -> None:
-        if cell.life is not RUNNING:
-            return
-        if get_ident() != self.thread:
-            raise cell.unreachable("a request to stop")
-        self.do_first(partial(self._begin_stop, cell, reason))
-
-    def start_effect(self, cell: Cell[Any], run: Callable[[], Awaitable[Any]], then: Callable[[Any], Any]) -> Effect:
-        """Start a task for an actor, in the context that was current when the system opened."""
-        if cell.life is not RUNNING:
-            raise ActorStopped(f"{cell.path} has stopped and cannot start an effect")
-        effect = Effect(cell, run, then)
-        if cell.effects is None:
-            cell.effects = set()
-        cell.effects.add(effect)
-        self._start_task(effect.execute)
-        return effect
-
-    @trio.lowlevel.enable_ki_protection
-    def effect_ended(self, cell: Cell[Any], effect: Effect, make_message: Callable[[], Any]) -> None:
-        """The effect's task is about to end: its outcome goes to its actor, which may have waited for it to stop."""
-        try:
-            if cell.life is RUNNING:
-                cell.tell(make_message())
-        except Exception as error:  # noqa: BLE001 - `then` is the actor's code: its failure is the actor's
-            self.fail(cell, error)
-        finally:
-            self.do_first(partial(self._forget_effect, cell, effect))
-
-    def start_timer(self, cell: Cell[Any], seconds: float, message: Any) -> Timer:
-        """Let a message come to an actor later."""
-        timer = Timer(cell, message)
-        if cell.timers is None:
-            cell.timers = set()
-        cell.timers.add(timer)
-        self.timers.add(timer, seconds)
-        return timer
-
-    def _start_task(self, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        self._context.run(self._tasks.start_soon, task)
-
-    def _siblings(self, cell: Cell[Any]) -> dict[str, Cell[Any]]:
-        if cell.parent is None:
-            return self._roots
-        if cell.parent.children is None:
-            cell.parent.children = {}
-        return cell.parent.children
-
-    def _cells(self) -> Iterator[Cell[Any]]:
-        cells = list(self._roots.values())
-        for cell in cells:
-            cells += (cell.children or {}).values()
-        return iter(cells)
-
-    def _first_turn(self, cell: Cell[Any]) -> None:
-        if cell.life is RUNNING:
-            self.run_hook(cell, cell.actor.started)
-
-    def _forget_effect(self, cell: Cell[Any], effect: Effect) -> None:
-        if cell.effects is not None:
-            cell.effects.discard(effect)
-        self._end_if_done(cell)
-
-    def _begin_stop(self, cell: Cell[Any], reason: BaseException | None) -> None:
-        if cell.life is not RUNNING:
-            return
-        cell.life = Life.STOPPING
-        cell.reason = reason
-        for reply in list(cell.open_replies):
-            reply.holder_stopped(reason)
-        for timer in list(cell.timers or ()):
-            timer.cancel()
-        for effect in list(cell.effects or ()):
-            effect.cancel()
-        for child in reversed(list((cell.children or {}).values())):
-            self.do_first(partial(self._begin_stop, child, None))
-        self._end_if_done(cell)
-
-    def _end_if_done(self, stopping: Cell[Any] | None) -> None:
-        """End an actor that waits for nothing any more, and then its parent, if that is so of it."""
-        cell = stopping
-        fatal: BaseException | None = None
-        while cell is not None and cell.life is Life.STOPPING and not cell.has_dependants:
-            cell.life = Life.STOPPED
-            del self._siblings(cell)[cell.name]
-            try:
-                self.run_hook(cell, partial(cell.actor.stopped, cell.reason))
-            except BaseException as error:  # noqa: BLE001 - raised below, once everybody knows of the end
-                fatal = error
-            for watcher in cell.watchers or ():
-                watcher.signal(Terminated(cell, cell.reason))
-            cell = cell.parent
+    def root_ended(self, cell: Cell[Any]) -> None:
+        if (ended := self._ends.get(cell)) is not None:
+            ended.set()
+        if cell.reason is not None and cell.actor.escalates and not isinstance(cell.reason, StartFailed):
+            self._escalated = self._escalated or cell.reason
+            self._tasks.cancel_scope.cancel()
         self._note_if_empty()
-        if fatal is not None:
-            raise fatal
 
     def _note_if_empty(self) -> None:
         if self._all_ended is not None and not self._roots:
             self._all_ended.set()
+
+    # --- for everyone
+
+    def spawn(self, actor: Actor[M], *, name: str | None = None, mailbox: Mailbox | None = None) -> Ref[M]:
+        """Start an actor at the top of the tree. Returns at once; messages wait until it has started.
+
+        If its start ends at once (it has no `starting`, and nothing else is being dispatched), its failure is raised
+        here. Otherwise it is logged, and whoever asks it gets `ActorStopped`: `start` waits for it.
+
+        Args:
+            actor: the actor; it must not have been started before.
+            name: unlike that of every other living actor at the top; None makes one.
+            mailbox: the bound of its mailbox; None means that of its class.
+
+        Raises:
+            StartFailed: its first turn raised. Nothing of it is left.
+            NameTaken: another one has the name.
+            InvalidName: it is empty, or has a slash.
+            ActorReused: this object was started before.
+            SystemClosed: the system is not open, or is being left.
+            WrongThread: this is not the thread that runs the system.
+            WrongEventLoop: this is not the event loop that runs it.
+        """
+        self._check_open(actor)
+        cell = self.start_actor(actor, name, None, mailbox=mailbox)
+        if not cell.has_turns and isinstance(cell.reason, StartFailed):
+            raise cell.reason
+        return cell
+
+    async def start(self, actor: Actor[M], *, name: str | None = None, mailbox: Mailbox | None = None) -> Ref[M]:
+        """Start an actor at the top of the tree, and wait until it has started; a supervisor, until its children have.
+
+        Arguments and errors are those of `spawn`, and:
+
+        Raises:
+            StartFailed: its start raised. Nothing of it is left.
+            StartTimeout: its start took longer than its class's `start_timeout`. Nothing of it is left.
+            ActorStopped: it was stopped before it had started.
+
+        Cancellation: the actor is stopped.
+        """
+        self._check_open(actor)
+        over = anyio.Event()
+        has_started = False
+
+        def settled(started: bool) -> None:  # noqa: FBT001 - a callback
+            nonlocal has_started
+            has_started = started
+            over.set()
+
+        cell = self.start_actor(actor, name, None, mailbox=mailbox, settled=settled)
+        try:
+            await over.wait()
+        except BaseException:
+            if cell.settled is not None:
+                cell.stop()
+            raise
+        if isinstance(cell.reason, StartFailed):
+            raise cell.reason
+        if not has_started:
+            raise ActorStopped(f"{cell.path} was stopped before it had started")
+        return cell
+
+    def find(self, path: str) -> Ref[Any] | None:
+        """The living actor with this path, such as `/troupe/registry` or, from the top of the tree, `registry`.
+
+        None if there is none. To hold the name rather than the actor, see `named`.
+        """
+        return self.find_cell(path)
+
+    def named(self, path: str) -> Ref[Any]:
+        """A ref that stands for whoever has this path when it is used: the way to reach an actor that is restarted.
+
+        While nobody has it, what is told is a dead letter, and what is asked fails with `ActorStopped`.
+        """
+        return NamedRef(self, path if path.startswith("/") else f"/{self.name}/{path}")
+
+    def tree(self) -> tuple[Node, ...]:
+        """The living actors at the top of the tree, each with those below it. As text, a node draws itself."""
+        return tuple(look(root, self.now()) for root in self._roots.values())
+
+    def statistics(self) -> Statistics:
+        """The system's counters as they are now."""
+        return Statistics(
+            actors=self.alive,
+            started=self.started,
+            restarts=self.restarts,
+            failures=self.failures,
+            effects=self.effects,
+            timers=len(self.timers) if self.thread else 0,
+            queued=len(self.queue),
+            asks=self.asks,
+            dead_letters=self.dead_letters.count,
+            rejected=self.queue.rejected,
+            dropped_oldest=self.queue.dropped_oldest,
+            dropped_newest=self.queue.dropped_newest,
+        )
+
+    def __repr__(self) -> str:
+        return f"<System {self.name}, {'open' if self.thread else 'closed'}>"
+
+    # --- for the runtime
+
+    def find_cell(self, path: str) -> Cell[Any] | None:
+        """The cell of the living actor with this path."""
+        names = path.removeprefix(f"/{self.name}/").split("/")
+        cells = cast("dict[str, Cell[Any]] | None", self._roots)
+        cell: Cell[Any] | None = None
+        for name in names:
+            cell = (cells or {}).get(name)
+            if cell is None:
+                return None
+            cells = cell.children
+        return cell
+
+    def check_place(self, receiver: object, what: str) -> None:
+        """Raise unless this is the thread and event loop that run the system, and it is open."""
+        if not self.thread:
+            raise SystemClosed(f"{receiver!r} cannot be sent {what}: the system {self.name} is not open")
+        if get_ident() != self.thread:
+            raise WrongThread(f"{receiver!r} cannot be sent {what} from another thread: use system.from_thread")
+        if running_asyncio_loop() is not self.loop:
+            raise WrongEventLoop(f"{receiver!r} cannot be sent {what} from another event loop than {self.name}'s")
+
+    def run_task(self, run: Callable[[], Awaitable[None]]) -> None:
+        """Run something in the system's task group. It is cancelled when the system is left."""
+        self._start_task(partial(_within, anyio.CancelScope(), run))
+
+    def _check_open(self, actor: Actor[Any]) -> None:
+        kind = type(actor).__name__
+        if not self.thread or self._leaving:
+            raise SystemClosed(f"the system {self.name} is not open, so no {kind} can be started in it")
+        if get_ident() != self.thread:
+            raise WrongThread(f"{kind} cannot be started in {self.name} from another thread than the one that runs it")
+        if running_asyncio_loop() is not self.loop:
+            raise WrongEventLoop(f"{kind} cannot be started in {self.name} from another event loop than its own")
 
 
 async def _within(scope: anyio.CancelScope, run: Callable[[], Awaitable[None]]) -> None:
@@ -255,11 +309,36 @@ async def _within(scope: anyio.CancelScope, run: Callable[[], Awaitable[None]]) 
         await run()
 
 
-def open_system(name: str = "troupe") -> System:
+def open_system(
+    name: str = "troupe",
+    *,
+    clock: Clock | None = None,
+    random: Random | None = None,
+    trace: "TraceHook | None" = None,
+) -> System:
     """Make an actor system, and enter it with `async with`.
 
-    Leaving it stops every actor and waits until all their effects have ended: nothing of the system runs on. That wait
-    is shielded from cancellation, so what an effect does when it is cancelled must be bounded. An exception of the body
-    leaves as it is, not in a group.
+    Leaving it ends every actor and waits until all their effects have ended: nothing of the system runs on. The actors
+    at the top end in the reverse order of their start, each in good order (`Actor.draining`) within its `shutdown`
+    seconds; then whatever is left is stopped. A cancellation stops everything at once; that wait is shielded, so what
+    an effect does when it is cancelled must be bounded. An exception of the body leaves as it is, not in a group.
+
+    Args:
+        name: the first part of every path.
+        clock: the time to go by; None means the event loop's.
+        random: where random draws (jitter) come from; None means a source of its own.
+        trace: called after every turn with what happened in it (`actors.tracing.Turn`). An exception of it is logged,
+            and changes nothing. Asks and effects have OpenTelemetry spans if a tracer provider was set before.
+
+    Raises:
+        InvalidName: the name is empty, or has a slash.
     """
-    return System(name)
+    # Whoever has set a tracer provider has imported this before; nobody else need.
+    telemetry = sys.modules.get("opentelemetry.trace")
+    if trace is None and telemetry is None:
+        return System(name, clock, random)
+    from actors.tracing import TracedSystem, provider_is_set  # noqa: PLC0415 - only where it is wanted
+
+    if trace is None and not provider_is_set():
+        return System(name, clock, random)
+    return TracedSystem(name, clock, random, trace)

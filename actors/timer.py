@@ -6,43 +6,87 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import anyio
+from typing_extensions import override
+
+from actors.clock import Clock
 
 if TYPE_CHECKING:
     from actors.cell import Cell
 
 
-class Timer:
-    """A message to come. It belongs to an actor, and is gone with it."""
+class Alarm:
+    """Something to be done later. It belongs to an actor, and is gone with it."""
 
-    __slots__ = ("_message", "_owner")
+    __slots__ = ("_owner",)
 
-    def __init__(self, owner: "Cell[Any]", message: Any) -> None:
+    def __init__(self, owner: "Cell[Any]") -> None:
         self._owner: Cell[Any] | None = owner
-        self._message = message
+        if owner.timers is None:
+            owner.timers = {}
+        owner.timers[self] = None
 
     @property
     def is_set(self) -> bool:
-        """Whether the message is still to come."""
+        """Whether it is still to come."""
         return self._owner is not None
 
     def cancel(self) -> None:
-        """Forget the message. Cancelling one that has fired, or cancelling twice, changes nothing."""
+        """Forget it. Cancelling one that has fired, or cancelling twice, changes nothing."""
         owner = self._unset()
         if owner is not None:
             owner.system.timers.note_cancelled()
 
     def fire(self) -> None:
-        """Deliver the message. Only the system calls this."""
-        message = self._message
-        owner = self._unset()
-        if owner is not None:
-            owner.tell(message)
+        """Do what is to be done. Only the system calls this."""
+        raise NotImplementedError
+
+    def again(self, due: float, now: float) -> float | None:
+        """When to fire next after `due`; None for never. Only the system calls this."""
 
     def _unset(self) -> "Cell[Any] | None":
-        owner, self._owner, self._message = self._owner, None, None
+        owner, self._owner = self._owner, None
         if owner is not None and owner.timers is not None:
-            owner.timers.discard(self)
+            owner.timers.pop(self, None)
         return owner
+
+
+class Call(Alarm):
+    """A function to be called, for the runtime itself."""
+
+    __slots__ = ("_function",)
+
+    def __init__(self, owner: "Cell[Any]", function: Callable[[], None]) -> None:
+        super().__init__(owner)
+        self._function = function
+
+    @override
+    def fire(self) -> None:
+        self._unset()
+        self._function()
+
+
+class Timer(Alarm):
+    """A message to come, once or again and again."""
+
+    __slots__ = ("_every", "_message")
+
+    def __init__(self, owner: "Cell[Any]", message: Any, every: float | None) -> None:
+        super().__init__(owner)
+        self._message = message
+        self._every = every
+
+    @override
+    def fire(self) -> None:
+        owner = self._owner if self._every is not None else self._unset()
+        if owner is not None:
+            owner.system.deliver(owner, self._message)
+
+    @override
+    def again(self, due: float, now: float) -> float | None:
+        if self._every is None:
+            return None
+        # On the beat, but never in arrears: what was missed while the process stood still is left out.
+        return due + self._every * ((now - due) // self._every + 1)
 
 
 class Timers:
@@ -52,20 +96,16 @@ class Timers:
     empty it is made anew.
     """
 
-    def __init__(self, now: Callable[[], float]) -> None:
-        self._now = now
-        self._heap: list[tuple[float, int, Timer]] = []
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._heap: list[tuple[float, int, Alarm]] = []
         self._added = 0
         self._cancelled = 0
         self._sooner = anyio.Event()
 
-    def add(self, timer: Timer, seconds: float) -> None:
-        """Let `timer` fire in so many seconds."""
-        self._added += 1
-        entry = (self._now() + max(0.0, seconds), self._added, timer)
-        heapq.heappush(self._heap, entry)
-        if self._heap[0] is entry:
-            self._sooner.set()
+    def add(self, alarm: Alarm, seconds: float) -> None:
+        """Let `alarm` fire in so many seconds."""
+        self._push(self._clock.now() + max(0.0, seconds), alarm)
 
     def note_cancelled(self) -> None:
         """One of the heap's timers is empty now."""
@@ -83,12 +123,20 @@ class Timers:
         """Fire timers as they come due, until cancelled."""
         while True:
             self._sooner = anyio.Event()
-            with anyio.CancelScope(deadline=self._heap[0][0] if self._heap else math.inf):
-                await self._sooner.wait()
-            now = self._now()
+            await self._clock.wait(self._sooner, self._heap[0][0] if self._heap else math.inf)
+            now = self._clock.now()
             while self._heap and self._heap[0][0] <= now:
-                timer = heapq.heappop(self._heap)[2]
-                if timer.is_set:
-                    timer.fire()
-                else:
+                due, _, alarm = heapq.heappop(self._heap)
+                if not alarm.is_set:
                     self._cancelled -= 1
+                    continue
+                if (again := alarm.again(due, now)) is not None:
+                    self._push(again, alarm)
+                alarm.fire()
+
+    def _push(self, due: float, alarm: Alarm) -> None:
+        self._added += 1
+        entry = (due, self._added, alarm)
+        heapq.heappush(self._heap, entry)
+        if self._heap[0] is entry:
+            self._sooner.set()

@@ -143,6 +143,56 @@ class WrongThread(ActorError):
     """A message was sent from another thread than the one that runs the system."""
 
 
+class WrongEventLoop(ActorError):
+    """A message was sent from another event loop than the one that runs the system."""
+
+
+class ActorReused(ActorError, ValueError):
+    """An actor object was to be started a second time."""
+
+
+class InvalidName(ActorError, ValueError):
+    """An actor's name cannot be used; the message says what a name may be."""
+
+
+class MailboxFull(ActorError):
+    """The actor's mailbox has no room for the request, which was not handled."""
+
+    http_status = 503
+    code = -32000
+    safe_to_retry = True
+
+
+class AskInTurn(ActorError):
+    """An ask was made inside a turn, where nothing can be awaited."""
+
+
+class StartFailed(ActorError):
+    """An actor's start raised, so the actor never ran. Its cause is what was raised."""
+
+    http_status = 503
+    code = -32000
+
+
+class StartTimeout(StartFailed, TimeoutError):
+    """An actor's start did not end in time."""
+
+
+class RestartIntensityReached(ActorError):
+    """A supervisor gave up: its children failed more often than it may restart them. Its cause is the last failure."""
+
+    http_status = 503
+    code = -32000
+
+
+class UnknownChild(ActorError, LookupError):
+    """The supervisor has no child with this id."""
+
+
+class ChildRunning(ActorError):
+    """What was asked of a supervisor is done only to a child that is stopped, and this one is not."""
+
+
 # --- the machines -----------------------------------------------------------------------------------------------------
 
 

@@ -22,3 +22,12 @@ class Request(Generic[R_co]):
     """A message that is asked rather than told: its receiver answers with an `R_co`."""
 
     __slots__ = ()
+
+
+class Answer:
+    """A message that answers an earlier one: a result, a release, whatever gives back what was granted.
+
+    Mailboxes take it also when they are full, since it is bounded by what it answers. Refusing it would lose something.
+    """
+
+    __slots__ = ()

@@ -19,7 +19,7 @@ from collections.abc import Hashable
 from typing import Final, Generic, TypeVar, assert_never
 
 from protocol.errors import ConnectFailed, PoolClosed, PoolFull, TroupeError
-from protocol.message import message
+from protocol.message import Answer, message
 from protocol.session import TRANSITIONS, SessionEvent, SessionState, illegal
 
 T = TypeVar("T", bound=Hashable)
@@ -43,7 +43,7 @@ class Withdraw(Generic[T]):
 
 
 @message
-class Release:
+class Release(Answer):
     """A lease is over. `busy`: calls made under it have not ended yet."""
 
     lease: int
@@ -51,35 +51,35 @@ class Release:
 
 
 @message
-class CallsEnded:
+class CallsEnded(Answer):
     """The last call under way of a lease that was released busy has ended."""
 
     lease: int
 
 
 @message
-class CallsOverdue:
+class CallsOverdue(Answer):
     """The calls of a lease that was released busy were waited for long enough."""
 
     lease: int
 
 
 @message
-class SessionOpened:
+class SessionOpened(Answer):
     """A session finished its handshake."""
 
     session: int
 
 
 @message
-class SessionBroke:
+class SessionBroke(Answer):
     """A session can no longer be trusted: its transport broke, or the server does not know it any more."""
 
     session: int
 
 
 @message
-class SessionGone:
+class SessionGone(Answer):
     """A session has ended. `error`: why it could not be opened, where that is so."""
 
     session: int

@@ -75,7 +75,7 @@ async def test_a_kept_reply_that_was_answered_is_not_held_on_to() -> None:
         ref = system.spawn(Prompt(), name="prompt")
         assert await ref.ask(Keep()) == "in the same dispatch"
         assert isinstance(ref, Cell)
-        assert ref.open_replies == set()
+        assert ref.open_replies == {}
 
 
 async def test_the_first_answer_counts() -> None:

@@ -193,7 +193,7 @@ async def test_timers_are_gone_with_their_actor() -> None:
         ref.stop()
         await anyio.sleep(0.02)
         assert worker.rang == []
-        assert system.dead_letters == 0
+        assert system.dead_letters.count == 0
 
 
 async def test_many_cancelled_timers_are_not_kept() -> None:

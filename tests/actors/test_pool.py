@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from actors import Lease, PoolSettings, Upstream, open_pool
-from actors.supervisor import Acquire
+from actors.pool_supervisor import Acquire
 from protocol.errors import AcquireTimeout, ConnectFailed, InvalidSettings, LeaseReleased, PoolClosed, PoolFull
 from protocol.fault import Fault, FaultKind
 from protocol.keys import PoolKey

@@ -99,8 +99,8 @@ async def test_what_is_told_to_a_stopped_actor_is_a_dead_letter() -> None:
         ref.stop()
         ref.stop()
         ref.tell(Note("late"))
-        assert system.dead_letters == 1
-        assert list(system.last_dead_letters) == [DeadLetter(ref, Note("late"))]
+        assert system.dead_letters.count == 1
+        assert list(system.dead_letters.latest) == [DeadLetter(ref, Note("late"), "it has stopped")]
 
 
 async def test_a_taken_name_is_refused_and_free_again_after_the_end() -> None:

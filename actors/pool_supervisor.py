@@ -104,7 +104,7 @@ class PoolSupervisor(Actor[SupervisorMessage]):
         return KeyStats(self._key.name, self._machine.counts(now=self.now()), requests)
 
     def _handle(self, event: pool.PoolEvent[Reply[Lease]]) -> None:
-        for effect in self._machine.handle(event, now=self._cell.system.backend.now()):
+        for effect in self._machine.handle(event, now=self._cell.system.now()):
             match effect:
                 case pool.Grant():  # bound here rather than in the pattern, which takes twice as long
                     self._grant(effect.ticket, effect.session, effect.lease)

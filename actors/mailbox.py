@@ -1,0 +1,173 @@
+"""Mailboxes: one first-in-first-out queue for the whole system, in which every actor has its bounded share.
+
+An actor's mailbox is a counter, not a container: a hundred thousand idle actors have no queue of their own. Messages
+of one sender to one receiver stay in order, since there is only one line to stand in. What happens when an actor's
+share is used up is told by `protocol.mailbox`.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from actors.life import STARTING
+from actors.reply import Reply
+from protocol.errors import MailboxFull
+from protocol.mailbox import Overflow
+from protocol.message import Answer
+
+if TYPE_CHECKING:
+    from actors.cell import Cell
+
+
+class Mark(Enum):
+    """In the place of a reply slot: what is queued is no request, and takes up no room in the mailbox."""
+
+    ALWAYS = auto()
+    """A message that is always accepted: an answer, an effect's outcome, a timer's."""
+    SIGNAL = auto()
+    """What the runtime has to say."""
+
+
+ALWAYS: Final = Mark.ALWAYS
+SIGNAL: Final = Mark.SIGNAL
+
+Entry = tuple["Cell[Any]", Any, Reply[Any] | Mark | None, Any] | list[Any]
+"""Receiver, message, reply slot or mark, origin. A list where it may be dropped again: then its receiver is None."""
+
+Lost = Callable[["Cell[Any]", Any, str], None]
+
+
+class Queue:
+    """All that waits for a turn.
+
+    Attributes:
+        entries: what is queued, oldest first.
+        rejected: how many requests were refused with `MailboxFull`.
+        dropped_oldest: how many made room for a later one.
+        dropped_newest: how many were dropped on arrival.
+        origin: noted with each message, for whoever traces turns; None while nobody does.
+    """
+
+    def __init__(self, lost: Lost) -> None:
+        self.entries: deque[Entry] = deque()
+        self.rejected = 0
+        self.dropped_oldest = 0
+        self.dropped_newest = 0
+        self.origin: Any = None
+        self._lost = lost
+        self._voids = 0
+
+    def __len__(self) -> int:
+        """How many messages wait for their turn."""
+        return len(self.entries) - self._voids
+
+    def put(self, cell: "Cell[Any]", message: Any, reply: Reply[Any] | None) -> None:
+        """Queue a message of whatever kind.
+
+        Raises:
+            MailboxFull: it is a request that the actor's mailbox has no room for, and is to be rejected.
+        """
+        if reply is None and isinstance(message, Answer):
+            self.entries.append((cell, message, ALWAYS, self.origin))
+        elif cell.waiting < cell.mailbox.capacity and cell.droppable is None:
+            cell.waiting += 1
+            self.entries.append((cell, message, reply, self.origin))
+        elif (entry := self._admit(cell, message, reply)) is not None:
+            self.entries.append(entry)
+
+    def put_marked(self, cell: "Cell[Any]", message: Any, mark: Mark) -> None:
+        """Queue what is no request."""
+        self.entries.append((cell, message, mark, self.origin))
+
+    def hold(self, cell: "Cell[Any]", message: Any, reply: Reply[Any] | None) -> None:
+        """Keep a message for an actor that has yet to start. Raises as `put` does."""
+        if reply is None and isinstance(message, Answer):
+            cell.held.append((cell, message, ALWAYS, self.origin))
+        elif (entry := self._admit(cell, message, reply)) is not None:
+            cell.held.append(entry)
+
+    def take(self) -> Entry | None:
+        """The next that is due; what waits for an actor that has yet to start is put aside for it."""
+        entries = self.entries
+        while entries:
+            entry = entries.popleft()
+            cell = entry[0]
+            if cell is None:
+                self._voids -= 1
+            elif cell.life is STARTING:
+                cell.held.append(entry)
+            else:
+                if not isinstance(entry[2], Mark):
+                    cell.waiting -= 1
+                    if cell.droppable is not None:
+                        cell.droppable.popleft()
+                return entry
+        return None
+
+    def put_back(self, entry: Entry) -> None:
+        """Make what was taken the next one again."""
+        cell = entry[0]
+        if not isinstance(entry[2], Mark):
+            cell.waiting += 1
+            if cell.droppable is not None:
+                cell.droppable.appendleft(cast("list[Any]", entry))
+        self.entries.appendleft(entry)
+
+    def release(self, cell: "Cell[Any]") -> None:
+        """Queue what was held for an actor, ahead of all that was sent later."""
+        held, cell.holding = cell.holding, None
+        if held is not None:
+            self.entries.extendleft(reversed(held))
+
+    def _admit(self, cell: "Cell[Any]", message: Any, reply: Reply[Any] | None) -> Entry | None:
+        """The entry of a request that gets into the mailbox, at whatever price."""
+        if cell.waiting >= cell.mailbox.capacity:
+            if cell.droppable is not None:
+                self.dropped_oldest += 1
+                self._drop_oldest(cell, cell.droppable)
+            elif cell.mailbox.overflow is Overflow.DROP_NEWEST:
+                self.dropped_newest += 1
+                self._drop(cell, message, reply)
+                return None
+            else:
+                self.rejected += 1
+                raise self._full(cell, message)
+        cell.waiting += 1
+        if cell.droppable is None:
+            return (cell, message, reply, self.origin)
+        entry = [cell, message, reply, self.origin]
+        cell.droppable.append(entry)
+        return entry
+
+    def _drop_oldest(self, cell: "Cell[Any]", droppable: deque[list[Any]]) -> None:
+        """Void the actor's oldest request. It keeps its place in the line, empty: finding it would cost a scan."""
+        entry = droppable.popleft()
+        cell.waiting -= 1
+        _, message, reply, _ = entry
+        entry[:] = (None,) * len(entry)
+        if cell.holding:
+            cell.holding = deque(_without_voids(cell.holding))
+        else:
+            self._voids += 1
+            if self._voids * 2 > len(self.entries):
+                self.entries = deque(_without_voids(self.entries))
+                self._voids = 0
+        self._drop(cell, message, reply)
+
+    def _drop(self, cell: "Cell[Any]", message: Any, reply: Reply[Any] | None) -> None:
+        if reply is not None:
+            reply.fail(self._full(cell, message))
+        self._lost(cell, message, "its mailbox is full")
+
+    @staticmethod
+    def _full(cell: "Cell[Any]", message: object) -> MailboxFull:
+        capacity = cell.mailbox.capacity
+        return MailboxFull(
+            f"{cell.path} has no room for {type(message).__name__}: {capacity} requests wait already. Send it later, "
+            "or give the actor a larger mailbox"
+        )
+
+
+def _without_voids(entries: Iterable[Entry]) -> Iterable[Entry]:
+    return (entry for entry in entries if entry[0] is not None)

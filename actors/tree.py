@@ -1,0 +1,303 @@
+"""The tree of actors: how they start, what they hold, and how they end."""
+
+import contextvars
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from functools import partial
+from inspect import iscoroutinefunction
+from logging import getLogger
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+import trio
+from anyio.abc import TaskGroup
+from typing_extensions import override
+
+from actors.actor import Actor
+from actors.cell import Cell
+from actors.dispatch import DRAIN, Dispatcher
+from actors.effect import Effect, Failed, Outcome, Succeeded
+from actors.life import RUNNING, STARTING, STOPPED, STOPPING
+from actors.mailbox import SIGNAL, Mark
+from actors.ref import Terminated
+from actors.timer import Alarm, Call, Timer, Timers
+from protocol.errors import ActorReused, ActorStopped, InvalidName, NameTaken, StartFailed, StartTimeout
+from protocol.mailbox import Mailbox
+
+if TYPE_CHECKING:
+    from actors.system import System
+
+M = TypeVar("M")
+
+TURNS: Final = ("receive", "started", "signal", "draining", "stopped")
+
+logger = getLogger("troupe")
+
+
+class Tree(Dispatcher):
+    """The actors of a system, and what belongs to them. The base of `System`, which opens and closes it.
+
+    Attributes:
+        timers: those of all actors.
+        now: the system's clock, in seconds.
+        alive: how many actors have started, or begun to, and not ended.
+        started: how many ever did.
+        effects: how many run.
+        restarts: how many actors were started by a supervisor in the place of one that ended.
+    """
+
+    name: str
+    timers: Timers
+    now: Callable[[], float]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alive = self.started = self.effects = self.restarts = 0
+        self._roots: dict[str, Cell[Any]] = {}
+        self._has_starting: dict[type, bool] = {}
+        self._tasks: TaskGroup
+        self._context: contextvars.Context
+
+    # --- how actors start
+
+    def start_actor(
+        self,
+        actor: Actor[M],
+        name: str | None,
+        parent: Cell[Any] | None,
+        *,
+        mailbox: Mailbox | None = None,
+        settled: Callable[[bool], None] | None = None,
+    ) -> Cell[M]:
+        """Put an actor in its place, and let it start.
+
+        Args:
+            actor: the actor.
+            name: its name; None makes one.
+            parent: the actor that it is a child of.
+            mailbox: the bound of its mailbox; None means that of its class.
+            settled: called with True once it has started, or with False if it has ended without.
+        """
+        if name is None:
+            name = f"{type(actor).__name__.lower()}-{self.started + 1}"
+        self._check_start(actor, name, parent)
+        siblings = self._siblings(parent)
+        cell = self.make_cell(actor, name, parent, mailbox or actor.mailbox)
+        cell.settled = settled
+        siblings[name] = cell
+        self.alive += 1
+        self.started += 1
+        actor.bind(cell)
+        self.do_first(partial(self._begin, cell))
+        return cell
+
+    def make_cell(self, actor: Actor[M], name: str, parent: Cell[Any] | None, mailbox: Mailbox) -> Cell[M]:
+        """The cell of a new actor."""
+        return Cell(cast("System", self), actor, name, parent, mailbox)
+
+    def settle(self, cell: Cell[Any], *, has_started: bool) -> None:
+        """An actor has started, or has ended without: tell who waited for it."""
+        settled, cell.settled = cell.settled, None
+        if settled is not None:
+            settled(has_started)
+
+    def _check_start(self, actor: Actor[Any], name: str, parent: Cell[Any] | None) -> None:
+        def path() -> str:
+            return f"{'/' + self.name if parent is None else parent.path}/{name}"
+
+        kind = type(actor)
+        if not isinstance(name, str) or not name or "/" in name:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidName(f"{path()} is no path for an actor: a name is text, not empty, and without a slash")
+        if parent is not None and not parent.has_turns:
+            raise ActorStopped(f"{parent.path} has stopped and cannot start {name}")
+        if kind not in self._has_starting:
+            for hook in TURNS:
+                if iscoroutinefunction(getattr(kind, hook)):
+                    raise TypeError(
+                        f"{path()} cannot be started: {kind.__name__}.{hook} is a coroutine function, and turns never "
+                        "await. What must wait is started as an effect"
+                    )
+            self._has_starting[kind] = kind.starting is not Actor[Any].starting
+        if getattr(actor, "_cell", None) is not None:
+            raise ActorReused(f"{path()} cannot be started: this {kind.__name__} was started before; make another")
+        if name in self._siblings(parent):
+            raise NameTaken(f"{path()} is alive: stop it first, or choose another name")
+
+    def _begin(self, cell: Cell[Any]) -> None:
+        if cell.life is not STARTING:
+            return
+        if not self._has_starting[type(cell.actor)]:
+            self._first_turn(cell)
+            return
+        overdue = self.call_later(cell, cell.actor.start_timeout, partial(self._start_overdue, cell))
+        self._run_effect(Effect(cell, cell.actor.starting, partial(self._start_ended, cell, overdue)))
+
+    def _start_ended(self, cell: Cell[Any], overdue: Alarm, outcome: Outcome[Any]) -> None:
+        overdue.cancel()
+        if isinstance(outcome, Succeeded):
+            self.do_first(partial(self._first_turn, cell))
+        elif isinstance(outcome, Failed) and cell.life is STARTING:
+            self.fail(cell, outcome.error)
+
+    def _start_overdue(self, cell: Cell[Any]) -> None:
+        if cell.life is STARTING:
+            seconds = cell.actor.start_timeout
+            self.fail(cell, StartTimeout(f"{cell.path} did not start within {seconds:g} s (start_timeout)"))
+
+    def _first_turn(self, cell: Cell[Any]) -> None:
+        if cell.life is not STARTING:
+            return
+        self.run_hook(cell, "started", cell.actor.started)
+        if cell.life is STARTING and cell.reason is None:
+            cell.life = RUNNING
+            self.queue.release(cell)
+            if not cell.actor.settles_itself:
+                self.settle(cell, has_started=True)
+
+    # --- how actors end
+
+    @override
+    def stop_actor(self, cell: Cell[Any], reason: BaseException | None) -> None:
+        if not cell.has_turns:
+            return
+        if get_ident() != self.thread:
+            raise cell.unreachable("a request to stop")
+        if cell.life is STARTING and isinstance(reason, Exception) and not isinstance(reason, StartFailed):
+            cause, reason = reason, StartFailed(f"{cell.path} could not start ({type(reason).__name__})")
+            reason.__cause__ = cause
+        cell.reason = cell.reason or reason
+        self.do_first(partial(self._begin_stop, cell, reason))
+
+    def drain_actor(self, cell: Cell[Any]) -> None:
+        """Stop an actor once it has handled what is queued for it, and is done."""
+        if cell.life is STARTING:
+            self.stop_actor(cell, None)
+        elif cell.life is RUNNING:
+            if get_ident() != self.thread:
+                raise cell.unreachable("a request to drain")
+            self.queue.put_marked(cell, DRAIN, SIGNAL)
+            self.dispatch_queued()
+
+    def shut_down(self, cell: Cell[Any], seconds: float | None) -> None:
+        """Drain an actor, and stop it if that takes longer. None means as long as its class says."""
+        seconds = cell.actor.shutdown if seconds is None else seconds
+        if seconds <= 0:
+            self.stop_actor(cell, None)
+            return
+        self.drain_actor(cell)
+        if cell.has_turns and seconds != float("inf"):
+            self.call_later(cell, seconds, partial(self._drain_overdue, cell, seconds))
+
+    def _drain_overdue(self, cell: Cell[Any], seconds: float) -> None:
+        logger.warning("%s was still draining after %g s, and is stopped", cell.path, seconds)
+        self.stop_actor(cell, None)
+
+    def _begin_stop(self, cell: Cell[Any], reason: BaseException | None) -> None:
+        if not cell.has_turns:
+            return
+        cell.life = STOPPING
+        cell.reason = reason = cell.reason or reason
+        for reply in list(cell.open_replies):
+            reply.holder_stopped(reason)
+        for alarm in list(cell.timers or ()):
+            alarm.cancel()
+        for effect in list(cell.effects or ()):
+            effect.cancel()
+        for child in reversed(list((cell.children or {}).values())):
+            self.do_first(partial(self._begin_stop, child, None))
+        for watched in list(cell.watched or ()):
+            cell.unwatch(watched)
+        held, cell.holding = cell.holding, None
+        for receiver, message, mark, _ in held or ():
+            if receiver is not None:
+                self.undeliverable(cell, message, None if isinstance(mark, Mark) else mark)
+        self._end_if_done(cell)
+
+    def _end_if_done(self, stopping: Cell[Any] | None) -> None:
+        """End an actor that waits for nothing any more, and then its parent, if that is so of it."""
+        cell = stopping
+        fatal: BaseException | None = None
+        while cell is not None and cell.life is STOPPING and not cell.has_dependants:
+            cell.life = STOPPED
+            self.alive -= 1
+            del self._siblings(cell.parent)[cell.name]
+            try:
+                self.run_hook(cell, "stopped", partial(cell.actor.stopped, cell.reason))
+            except BaseException as error:  # noqa: BLE001 - raised below, once everybody knows of the end
+                fatal = error
+            self.settle(cell, has_started=False)
+            for watcher in cell.watchers or ():
+                watcher.signal(Terminated(cell, cell.reason))
+            cell.watchers = None
+            if cell.parent is None:
+                self.root_ended(cell)
+            cell = cell.parent
+        if fatal is not None:
+            raise fatal
+
+    def root_ended(self, cell: Cell[Any]) -> None:
+        """An actor at the top of the tree has ended."""
+        raise NotImplementedError
+
+    # --- what actors hold
+
+    def start_effect(self, cell: Cell[Any], run: Callable[[], Awaitable[Any]], then: Callable[[Any], Any]) -> Effect:
+        """Start a task for an actor, in the context that was current when the system opened."""
+        if not cell.has_turns:
+            raise ActorStopped(f"{cell.path} has stopped and cannot start an effect")
+        effect = Effect(cell, run, lambda outcome: self.deliver(cell, then(outcome)))
+        self._run_effect(effect)
+        return effect
+
+    def _run_effect(self, effect: Effect) -> None:
+        self.effects += 1
+        self._start_task(effect.execute)
+
+    @trio.lowlevel.enable_ki_protection
+    def effect_ended(self, cell: Cell[Any], effect: Effect, deliver: Callable[[], None]) -> None:
+        """The effect's task is about to end: its outcome goes to its actor, which may have waited for it to stop."""
+        self.effects -= 1
+        try:
+            if cell.has_turns:
+                deliver()
+        except Exception as error:  # noqa: BLE001 - `then` is the actor's code: its failure is the actor's
+            self.fail(cell, error)
+        finally:
+            self.do_first(partial(self._forget_effect, cell, effect))
+
+    def _forget_effect(self, cell: Cell[Any], effect: Effect) -> None:
+        if cell.effects is not None:
+            cell.effects.pop(effect, None)
+        self._end_if_done(cell)
+
+    def start_timer(self, cell: Cell[Any], seconds: float, message: Any, *, every: float | None = None) -> Timer:
+        """Let a message come to an actor later, once or again and again."""
+        if not cell.has_turns:
+            raise ActorStopped(f"{cell.path} has stopped and cannot set a timer")
+        timer = Timer(cell, message, every)
+        self.timers.add(timer, seconds)
+        return timer
+
+    def call_later(self, cell: Cell[Any], seconds: float, function: Callable[[], None]) -> Alarm:
+        """Call a function later, unless the actor has ended by then."""
+        alarm = Call(cell, function)
+        self.timers.add(alarm, seconds)
+        return alarm
+
+    def _start_task(self, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._context.run(self._tasks.start_soon, task)
+
+    # --- the tree
+
+    def _siblings(self, parent: Cell[Any] | None) -> dict[str, Cell[Any]]:
+        if parent is None:
+            return self._roots
+        if parent.children is None:
+            parent.children = {}
+        return parent.children
+
+    def cells(self) -> Iterator[Cell[Any]]:
+        """Every actor, parents before their children."""
+        cells = list(self._roots.values())
+        for cell in cells:
+            cells += (cell.children or {}).values()
+        return iter(cells)
