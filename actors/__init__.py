@@ -14,11 +14,14 @@ from actors.inspection import Node, Statistics
 from actors.letters import DeadLetter, DeadLetters
 from actors.ref import Ref, Terminated
 from actors.reply import AskerGone, Reply, Unclaimed
+from actors.supervisor import DeleteChild, RestartChild, StartChild, Supervisor, TerminateChild, WhichChildren
 from actors.system import System, open_system
 from actors.thread import FromThread
 from actors.timer import Timer
+from protocol.child import ChildSpec, ChildState, ChildStatus
 from protocol.mailbox import Mailbox, Overflow
 from protocol.message import Answer, Request, message
+from protocol.restart import Backoff, Restart, Strategy
 from protocol.settings import PoolSettings, Upstream
 
 if TYPE_CHECKING:
@@ -52,13 +55,18 @@ __all__ = [
     "Actor",
     "Answer",
     "AskerGone",
+    "Backoff",
     "Borrowing",
     "Cancelled",
+    "ChildSpec",
+    "ChildState",
+    "ChildStatus",
     "Clock",
     "Connection",
     "Connector",
     "DeadLetter",
     "DeadLetters",
+    "DeleteChild",
     "Effect",
     "Failed",
     "FromThread",
@@ -74,15 +82,22 @@ __all__ = [
     "Ref",
     "Reply",
     "Request",
+    "Restart",
+    "RestartChild",
     "Signal",
+    "StartChild",
     "Statistics",
+    "Strategy",
     "StreamableHttp",
     "Succeeded",
+    "Supervisor",
     "System",
+    "TerminateChild",
     "Terminated",
     "Timer",
     "Unclaimed",
     "Upstream",
+    "WhichChildren",
     "message",
     "open_pool",
     "open_system",

@@ -83,7 +83,11 @@ class Actor(Generic[M]):
         self.stop()
 
     def stopped(self, reason: BaseException | None) -> None:
-        """The last turn, after all children and effects have ended. `reason`: what ended the actor; None for `stop`."""
+        """The last turn, after all children and effects have ended; also of an actor whose start failed.
+
+        Args:
+            reason: what ended the actor; None for `stop`.
+        """
 
     # --- for use within a turn
 
