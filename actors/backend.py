@@ -13,8 +13,8 @@ import anyio.lowlevel
 import sniffio
 import trio
 
-# The one form that does not raise where no loop runs, and that a message can afford.
-running_asyncio_loop: Final[Callable[[], asyncio.AbstractEventLoop | None]] = asyncio._get_running_loop  # noqa: SLF001
+# The one form that does not raise where no loop runs. (Where one runs it costs a system call.)
+_running_asyncio_loop: Final[Callable[[], object]] = asyncio._get_running_loop  # noqa: SLF001
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +25,17 @@ class Backend:
         now: the loop's clock, in seconds; virtual under a virtual clock.
         check_cancelled: what to await in order to learn whether the calling task was cancelled, without yielding if it
             was not; None if that is known already.
-        loop: what `running_asyncio_loop()` answers on the right event loop: asyncio's loop; on trio None, since there
-            asyncio's callbacks (under trio-asyncio) are the wrong place to start a task from.
+        where: with the thread, says which event loop calls. On asyncio: whether the loop runs, since a thread runs one
+            at a time. On trio: which asyncio loop runs, since a task cannot be started from a callback of
+            trio-asyncio's.
+        here: what `where` says on this event loop.
         run_soon: run something on the loop, from any thread. Raises RuntimeError once the loop has ended.
     """
 
     now: Callable[[], float]
     check_cancelled: Callable[[], Awaitable[None] | None]
-    loop: asyncio.AbstractEventLoop | None
+    where: Callable[[], object]
+    here: object
     run_soon: Callable[[Callable[[], Any]], Any]
 
 
@@ -41,9 +44,26 @@ def current_backend() -> Backend:
     if sniffio.current_async_library() == "trio":
         token = trio.lowlevel.current_trio_token()
         clock = trio.lowlevel.current_clock()
-        return Backend(clock.current_time, trio.lowlevel.checkpoint_if_cancelled, None, token.run_sync_soon)
+        return Backend(
+            now=clock.current_time,
+            check_cancelled=trio.lowlevel.checkpoint_if_cancelled,
+            where=_running_asyncio_loop,
+            here=None,
+            run_soon=token.run_sync_soon,
+        )
     loop = asyncio.get_running_loop()
-    return Backend(loop.time, _check_cancelled_on_asyncio, loop, loop.call_soon_threadsafe)
+    return Backend(
+        now=loop.time,
+        check_cancelled=_check_cancelled_on_asyncio,
+        where=loop.is_running,
+        here=True,
+        run_soon=loop.call_soon_threadsafe,
+    )
+
+
+def nowhere() -> object:
+    """Which event loop calls, for a system that is not open."""
+    return None
 
 
 def _check_cancelled_on_asyncio() -> Awaitable[None] | None:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 import anyio.lowlevel
 from typing_extensions import override
 
-from actors.backend import running_asyncio_loop
 from actors.life import RUNNING, STARTING, STOPPED, STOPPING
 from actors.ref import Ref, Terminated
 from actors.reply import Reply
@@ -107,7 +106,7 @@ class Cell(Ref[M_contra], Generic[M_contra]):
     @override
     def tell(self, message: M_contra) -> None:
         system = self.system
-        if get_ident() != system.thread or running_asyncio_loop() is not system.loop:
+        if get_ident() != system.thread or system.where() is not system.here:
             raise self.unreachable(type(message).__name__)
         if not system.is_busy:
             system.dispatch(self, message, None)
@@ -124,7 +123,7 @@ class Cell(Ref[M_contra], Generic[M_contra]):
 
     async def _ask(self, request: Request[R], timeout: float | None) -> R:
         system = self.system
-        if get_ident() != system.thread or running_asyncio_loop() is not system.loop:
+        if get_ident() != system.thread or system.where() is not system.here:
             raise self.unreachable(type(request).__name__)
         # Before the request is sent: so there is no point to be cancelled at between an answer and its return.
         system.asks += 1

@@ -11,7 +11,6 @@ What it has to *say* (`Terminated`, `AskerGone`, `Unclaimed`) goes through the q
 actor's last words arrive before the news of its end.
 """
 
-from asyncio import AbstractEventLoop
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,7 +20,7 @@ from typing import Any, Final
 import anyio
 import trio
 
-from actors.backend import Backend
+from actors.backend import Backend, nowhere
 from actors.cell import Cell
 from actors.clock import Clock
 from actors.letters import DeadLetters
@@ -53,6 +52,8 @@ class Dispatcher:
         dead_letters: the messages that could not be delivered.
         failures: how many times an exception left an actor's code.
         thread: the thread that runs the system; 0 while it is not open.
+        where: says which event loop calls; see `Backend`.
+        here: what it says where the system runs.
         is_busy: whether a dispatch is under way, or the pump has yet to finish one.
         current: the actor whose turn is under way.
         current_reply: the reply slot of that turn.
@@ -62,15 +63,36 @@ class Dispatcher:
         has_begun: whether the turn last dispatched came as far as the actor's own code.
     """
 
+    # Slots, since an object with more than thirty attributes would be slow to read on CPython 3.11.
+    __slots__ = (
+        "_lane",
+        "_pump_has_ended",
+        "_pump_wakes",
+        "asks",
+        "backend",
+        "clock",
+        "current",
+        "current_reply",
+        "dead_letters",
+        "failures",
+        "has_begun",
+        "here",
+        "is_busy",
+        "is_stranded",
+        "queue",
+        "thread",
+        "where",
+    )
     backend: Backend
     clock: Clock
-    loop: AbstractEventLoop | None = None
 
     def __init__(self) -> None:
         self.dead_letters = DeadLetters()
         self.queue = Queue(self.dead_letters.add)
         self.failures = 0
         self.thread = 0
+        self.where: Callable[[], object] = nowhere
+        self.here: object = None
         self.is_busy = False
         self.is_stranded = False
         self.current: Cell[Any] | None = None
@@ -79,7 +101,7 @@ class Dispatcher:
         self.has_begun = False
         self._lane: deque[Callable[[], None]] = deque()
         self._pump_has_ended = False
-        self._pump_wakes: anyio.Event
+        self._pump_wakes = anyio.Event()
 
     # On trio, Ctrl-C is kept out of what follows: it would land within a turn.
 
@@ -236,7 +258,6 @@ class Dispatcher:
         else:
             if reply is not None and self.current_reply is reply and reply.is_open:
                 if reply.kept:
-                    reply.listed = True
                     cell.open_replies[reply] = None
                 else:
                     reply.forgotten()

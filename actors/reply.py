@@ -43,19 +43,18 @@ class Reply(Generic[R]):
         is_open: whether somebody still waits for the answer. To be read only.
         holder: the actor that is to answer. Only the runtime sets it.
         kept: whether the holder keeps the slot beyond its turn. Only the runtime sets it.
-        listed: whether the slot is among the holder's `open_replies`. Only the runtime sets it.
     """
 
-    __slots__ = ("_event", "_state", "_value", "holder", "is_open", "kept", "listed", "request")
+    __slots__ = ("_event", "_state", "_value", "holder", "is_open", "kept", "request")
 
     def __init__(self, request: Request[R], holder: "Cell[Any]") -> None:
         self.request = request
         self.holder = holder
         self.is_open = True
-        self.kept = self.listed = False
+        self.kept = False
         self._state = _PENDING
-        self._value: Any = None
         self._event: anyio.Event | None = None
+        self._value: Any  # set with the state that says what it is
 
     # --- for actors
 
@@ -65,22 +64,26 @@ class Reply(Generic[R]):
         Answering again changes nothing: the first answer counts.
         """
         if self.is_open:
-            self._fill(_ANSWERED, value)
+            self.is_open = False
+            self._state = _ANSWERED
+            self._value = value
+            if self._event is not None or self.kept:
+                self._filled()
         elif self._state is _GONE:
             self.holder.signal(Unclaimed(self, value))
 
     def fail(self, error: Exception) -> None:
         """Raise `error` in the asker; if the asker has gone, do nothing."""
         if self.is_open:
-            self._fill(_FAILED, error)
+            self.is_open = False
+            self._state = _FAILED
+            self._value = error
+            self._filled()
 
-    def _fill(self, state: _State, value: Any) -> None:
-        self.is_open = False
-        self._state = state
-        self._value = value
+    def _filled(self) -> None:
         if self._event is not None:
             self._event.set()
-        if self.listed:
+        if self.kept:
             self.holder.open_replies.pop(self, None)
 
     # --- for the runtime

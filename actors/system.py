@@ -13,7 +13,7 @@ import anyio
 from typing_extensions import override
 
 from actors.actor import Actor
-from actors.backend import current_backend, running_asyncio_loop
+from actors.backend import current_backend
 from actors.cell import Cell
 from actors.clock import Clock
 from actors.inspection import Node, Statistics, look
@@ -41,6 +41,18 @@ class System(Tree):
         from_thread: the way in for other threads.
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_all_ended",
+        "_ends",
+        "_escalated",
+        "_given_clock",
+        "_leaving",
+        "_services",
+        "from_thread",
+        "random",
+    )
+
     def __init__(self, name: str, clock: Clock | None, random: Random | None) -> None:
         super().__init__()
         if not name or "/" in name:
@@ -62,7 +74,7 @@ class System(Tree):
             raise SystemClosed(f"the system {self.name} is open already")
         self._context = contextvars.copy_context()
         self.backend = current_backend()
-        self.loop = self.backend.loop
+        self.where, self.here = self.backend.where, self.backend.here
         self.clock = self._given_clock or Clock()
         # anyio finds out anew at each call which event loop runs: the loop's own clock is asked directly.
         self.now = self.clock.now if self._given_clock is not None else self.backend.now
@@ -287,7 +299,7 @@ class System(Tree):
             raise SystemClosed(f"{receiver!r} cannot be sent {what}: the system {self.name} is not open")
         if get_ident() != self.thread:
             raise WrongThread(f"{receiver!r} cannot be sent {what} from another thread: use system.from_thread")
-        if running_asyncio_loop() is not self.loop:
+        if self.where() is not self.here:
             raise WrongEventLoop(f"{receiver!r} cannot be sent {what} from another event loop than {self.name}'s")
 
     def run_task(self, run: Callable[[], Awaitable[None]]) -> None:
@@ -300,7 +312,7 @@ class System(Tree):
             raise SystemClosed(f"the system {self.name} is not open, so no {kind} can be started in it")
         if get_ident() != self.thread:
             raise WrongThread(f"{kind} cannot be started in {self.name} from another thread than the one that runs it")
-        if running_asyncio_loop() is not self.loop:
+        if self.where() is not self.here:
             raise WrongEventLoop(f"{kind} cannot be started in {self.name} from another event loop than its own")
 
 

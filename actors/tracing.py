@@ -82,17 +82,17 @@ class TracedQueue(Queue):
 
     @override
     def put(self, cell: Cell[Any], message: Any, reply: Reply[Any] | None) -> None:
-        self.origin = self._system.here()
+        self.origin = self._system.origin()
         super().put(cell, message, reply)
 
     @override
     def put_marked(self, cell: Cell[Any], message: Any, mark: Mark) -> None:
-        self.origin = self._system.here()
+        self.origin = self._system.origin()
         super().put_marked(cell, message, mark)
 
     @override
     def hold(self, cell: Cell[Any], message: Any, reply: Reply[Any] | None) -> None:
-        self.origin = self._system.here()
+        self.origin = self._system.origin()
         super().hold(cell, message, reply)
 
     @override
@@ -126,7 +126,7 @@ class TracedSystem(System):
         self._hook = hook
         self._error: BaseException | None = None
 
-    def here(self) -> Origin:
+    def origin(self) -> Origin:
         """The origin of what is sent now."""
         return Origin(self.current, telemetry.get_current())
 
@@ -166,7 +166,7 @@ class TracedSystem(System):
         return super().start_effect(cell, spanned, then)
 
     def _watched(self, cell: Cell[Any], message: object, run: Callable[[], None]) -> None:
-        origin, self._traced.taken = self._traced.taken or self.here(), None
+        origin, self._traced.taken = self._traced.taken or self.origin(), None
         at, began = self.now(), self.clock.stopwatch()
         self._error = None
         self.has_begun = False

@@ -45,17 +45,30 @@ class Tree(Dispatcher):
         restarts: how many actors were started by a supervisor in the place of one that ended.
     """
 
+    __slots__ = (
+        "_context",
+        "_has_starting",
+        "_roots",
+        "_tasks",
+        "alive",
+        "effects",
+        "name",
+        "now",
+        "restarts",
+        "started",
+        "timers",
+    )
     name: str
     timers: Timers
     now: Callable[[], float]
+    _tasks: TaskGroup
+    _context: contextvars.Context
 
     def __init__(self) -> None:
         super().__init__()
         self.alive = self.started = self.effects = self.restarts = 0
         self._roots: dict[str, Cell[Any]] = {}
         self._has_starting: dict[type, bool] = {}
-        self._tasks: TaskGroup
-        self._context: contextvars.Context
 
     # --- how actors start
 
