@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from actors.system import System
     from actors.timer import Alarm
 
-ASKS_BETWEEN_YIELDS: Final = 64
+ASKS_BETWEEN_YIELDS: Final = 128
 """Asks answered at once before the next one lets other tasks run: a loop of hits must not starve them."""
 
 M_contra = TypeVar("M_contra", contravariant=True)

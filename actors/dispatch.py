@@ -135,17 +135,22 @@ class Dispatcher:
             return
         self.is_busy = True
         try:
-            _find_room(_ROOM)
+            _find_room(_ROOM + 2)  # for `drain` and `_drain`
         except RecursionError:
             self.is_stranded = True
             return
-        self.drain(DISPATCH_BUDGET)
+        self.drain(DISPATCH_BUDGET, has_room=True)
 
     @trio.lowlevel.enable_ki_protection
-    def drain(self, budget: float) -> None:
-        """Work until nothing is left, or for so many seconds; then the pump goes on."""
+    def drain(self, budget: float, *, has_room: bool = False) -> None:
+        """Work until nothing is left, or for so many seconds; then the pump goes on.
+
+        Args:
+            budget: how many.
+            has_room: whether it is known that the stack has room for the runtime's own work.
+        """
         try:
-            self._drain(budget)
+            self._drain(budget, has_room=has_room)
         except BaseException:
             self.is_stranded = self.is_busy = True if self.queue.entries or self._lane else False  # noqa: SIM210
             if self.is_stranded:
@@ -189,12 +194,14 @@ class Dispatcher:
             self._pump_has_ended = True
             self.is_busy = self.is_stranded = False
 
-    def _drain(self, budget: float) -> None:
+    def _drain(self, budget: float, *, has_room: bool = False) -> None:
         lane, queue = self._lane, self.queue
         started = turns = 0.0
         while True:
             if lane:
-                _find_room(_ROOM)
+                if not has_room:
+                    _find_room(_ROOM)
+                    has_room = True  # the stack is as deep each time round
                 lane.popleft()()
             elif (entry := queue.take()) is not None:
                 self.has_begun = False

@@ -98,7 +98,8 @@ class Queue:
             elif cell.life is STARTING:
                 cell.held.append(entry)
             else:
-                if not isinstance(entry[2], Mark):
+                mark = entry[2]
+                if mark is not ALWAYS and mark is not SIGNAL:
                     cell.waiting -= 1
                     if cell.droppable is not None:
                         cell.droppable.popleft()

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import anyio
 
+from actors.life import DRAINING
 from protocol.errors import ActorStopped, AskTimeout, NoReply
 from protocol.message import Request, message
 
@@ -95,8 +96,9 @@ class Reply(Generic[R]):
         )
 
     def holder_stopped(self, reason: BaseException | None) -> None:
-        """The actor that was to answer has stopped."""
-        error = ActorStopped(f"{self.holder.path} has stopped and cannot answer {type(self.request).__name__}")
+        """The actor that was to answer has stopped, or takes no more requests."""
+        state = "is draining" if self.holder.life is DRAINING else "has stopped"
+        error = ActorStopped(f"{self.holder.path} {state} and cannot answer {type(self.request).__name__}")
         error.__cause__ = reason
         self.fail(error)
 

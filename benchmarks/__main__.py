@@ -7,10 +7,14 @@ import platform
 from collections.abc import Callable
 from typing import Final
 
-from benchmarks import call, hit
+from benchmarks import call, hit, runtime
 from benchmarks.figure import Figure, Options, table
 
-BENCHMARKS: Final[dict[str, Callable[[Options], list[Figure]]]] = {"hit": hit.measure, "call": call.measure}
+BENCHMARKS: Final[dict[str, Callable[[Options], list[Figure]]]] = {
+    "runtime": runtime.measure,
+    "hit": hit.measure,
+    "call": call.measure,
+}
 """What can be run, in the order in which it is. Each module's docstring says what it measures."""
 
 

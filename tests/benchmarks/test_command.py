@@ -38,7 +38,7 @@ def test_a_quick_run_reaches_its_end_and_tells_figures_beside_targets(name: str)
 def test_a_name_that_is_none_is_told_together_with_those_there_are() -> None:
     done = benchmarks("nothing")
     assert done.returncode == 2
-    assert "there is no benchmark nothing: there are hit, call" in done.stderr
+    assert "there is no benchmark nothing: there are runtime, hit, call" in done.stderr
 
 
 @pytest.mark.parametrize(
