@@ -10,7 +10,7 @@ import anyio.to_thread
 from actors.cell import Cell
 from actors.effect import Effect, Outcome
 from actors.letters import DeadLetters
-from actors.named import resolve
+from actors.named import NamedRef, resolve
 from actors.ref import Ref, Terminated
 from actors.reply import AskerGone, Reply, Unclaimed
 from actors.timer import Timer
@@ -175,7 +175,12 @@ class Actor(Generic[M]):
 
     def unwatch(self, ref: Ref[Any]) -> None:
         """Watch that actor no more: no `Terminated` of it comes from now on, not even one that was under way."""
-        self._cell.unwatch(resolve(ref) or ref)
+        if not isinstance(ref, NamedRef):
+            self._cell.unwatch(ref)
+            return
+        # The name may mean somebody else by now than whom it meant when the watch began.
+        for watched in [known for known in self._cell.watched or () if known.path == ref.path]:
+            self._cell.unwatch(watched)
 
     def start(self, run: Callable[[], Awaitable[T]], *, then: Callable[[Outcome[T]], M]) -> Effect:
         """Start a task. When it ends, `then` makes its outcome a message, which arrives here.

@@ -6,15 +6,14 @@ spare, so the answer is looked up once, when the system opens.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import partial
+from typing import Any
 
 import anyio.lowlevel
 import sniffio
 import trio
-
-# The one form that does not raise where no loop runs. (Where one runs it costs a system call.)
-_running_asyncio_loop: Final[Callable[[], object]] = asyncio._get_running_loop  # noqa: SLF001
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,18 +24,23 @@ class Backend:
         now: the loop's clock, in seconds; virtual under a virtual clock.
         check_cancelled: what to await in order to learn whether the calling task was cancelled, without yielding if it
             was not; None if that is known already.
+        is_cancelled: whether it is the calling task that a cancellation is for, where one has reached it: on asyncio it
+            may be that of another one, which was waited for.
         where: with the thread, says which event loop calls. On asyncio: whether the loop runs, since a thread runs one
-            at a time. On trio: which asyncio loop runs, since a task cannot be started from a callback of
+            at a time. On trio: which library's code runs, since a task cannot be started from a callback of
             trio-asyncio's.
         here: what `where` says on this event loop.
-        run_soon: run something on the loop, from any thread. Raises RuntimeError once the loop has ended.
+        run_soon: run something on the loop, from any thread, in a context. Raises RuntimeError once the loop has ended.
+        library: what sniffio calls the loop.
     """
 
     now: Callable[[], float]
     check_cancelled: Callable[[], Awaitable[None] | None]
+    is_cancelled: Callable[[], bool]
     where: Callable[[], object]
     here: object
-    run_soon: Callable[[Callable[[], Any]], Any]
+    run_soon: Callable[[Callable[[], None], Context], Any]
+    library: str
 
 
 def current_backend() -> Backend:
@@ -47,23 +51,32 @@ def current_backend() -> Backend:
         return Backend(
             now=clock.current_time,
             check_cancelled=trio.lowlevel.checkpoint_if_cancelled,
-            where=_running_asyncio_loop,
-            here=None,
-            run_soon=token.run_sync_soon,
+            is_cancelled=lambda: True,
+            where=partial(getattr, sniffio.thread_local, "name"),
+            here="trio",
+            run_soon=lambda work, context: token.run_sync_soon(context.run, work),
+            library="trio",
         )
     loop = asyncio.get_running_loop()
     return Backend(
         now=loop.time,
         check_cancelled=_check_cancelled_on_asyncio,
+        is_cancelled=_is_cancelled_on_asyncio,
         where=loop.is_running,
         here=True,
-        run_soon=loop.call_soon_threadsafe,
+        run_soon=lambda work, context: loop.call_soon_threadsafe(work, context=context),
+        library="asyncio",
     )
 
 
 def nowhere() -> object:
     """Which event loop calls, for a system that is not open."""
     return None
+
+
+def _is_cancelled_on_asyncio() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _check_cancelled_on_asyncio() -> Awaitable[None] | None:

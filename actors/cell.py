@@ -14,7 +14,7 @@ from typing_extensions import override
 from actors.life import RUNNING, STARTING, STOPPED, STOPPING
 from actors.ref import Ref, Terminated
 from actors.reply import Reply
-from protocol.errors import AskInTurn, SystemClosed, WrongEventLoop, WrongThread
+from protocol.errors import SystemClosed, WrongEventLoop, WrongThread
 from protocol.mailbox import Mailbox, Overflow
 from protocol.message import Request
 
@@ -117,8 +117,8 @@ class Cell(Ref[M_contra], Generic[M_contra]):
 
     @override
     def ask(self, request: Request[R], *, timeout: float | None = None) -> Coroutine[Any, Any, R]:
-        if self.system.current is not None and get_ident() == self.system.thread:
-            raise self._no_ask_in_turn(request)
+        if self.system.current is not None:
+            self.system.check_no_turn(self, request)
         return self._ask(request, timeout)
 
     async def _ask(self, request: Request[R], timeout: float | None) -> R:
@@ -216,11 +216,4 @@ class Cell(Ref[M_contra], Generic[M_contra]):
         return WrongEventLoop(
             f"{self.path} was sent {name} from another event loop than the one that runs the system: send it from a "
             "task of that loop (under trio-asyncio, from trio's side)"
-        )
-
-    def _no_ask_in_turn(self, request: object) -> AskInTurn:
-        asker = self.system.current
-        return AskInTurn(
-            f"{asker.path if asker else 'somebody'} asked {self.path} for {type(request).__name__} inside a turn, "
-            "where nothing can be awaited: start an effect that asks, or tell"
         )

@@ -45,7 +45,7 @@ class Effect:
     ) -> None:
         self._owner = owner
         # Shielded: only its actor ends an effect, and so in good order.
-        self._scope = anyio.CancelScope(shield=True)
+        self._scope = owner.system.new_scope()
         self._run = run
         self._ended = ended
         if owner.effects is None:
@@ -66,6 +66,11 @@ class Effect:
                         outcome = Succeeded(await self._run())
             except Exception as error:  # noqa: BLE001 - whatever it is, it is the owner's to judge
                 outcome = Failed(error)
+            except anyio.get_cancelled_exc_class() as error:
+                if self._owner.system.backend.is_cancelled():
+                    raise
+                # On asyncio: what the effect waited for was cancelled, not the effect.
+                outcome = Failed(_as_exception(error))
             except BaseExceptionGroup as group:
                 if group.subgroup((KeyboardInterrupt, SystemExit)) is not None:
                     raise
@@ -76,4 +81,8 @@ class Effect:
 
 def _as_exception(error: BaseException) -> Exception:
     """What of a group is no exception by itself: a cancellation that is nobody's here, told as a failure."""
-    return error if isinstance(error, Exception) else RuntimeError(f"{type(error).__name__} outside of its scope")
+    if isinstance(error, Exception):
+        return error
+    told = RuntimeError(f"{type(error).__name__} outside of its scope: what was waited for was cancelled")
+    told.__cause__ = error
+    return told

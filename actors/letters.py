@@ -59,4 +59,4 @@ class DeadLetters:
                 with suppress(ActorError):
                     subscriber.tell(letter)
             else:
-                del self._subscribers[subscriber]
+                self._subscribers.pop(subscriber, None)

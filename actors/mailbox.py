@@ -6,7 +6,7 @@ share is used up is told by `protocol.mailbox`.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -73,8 +73,8 @@ class Queue:
         elif cell.waiting < cell.mailbox.capacity and cell.droppable is None:
             cell.waiting += 1
             self.entries.append((cell, message, reply, self.origin))
-        elif (entry := self._admit(cell, message, reply)) is not None:
-            self.entries.append(entry)
+        else:
+            self._admit(self.entries, cell, message, reply)
 
     def put_marked(self, cell: "Cell[Any]", message: Any, mark: Mark) -> None:
         """Queue what is no request."""
@@ -84,8 +84,8 @@ class Queue:
         """Keep a message for an actor that has yet to start. Raises as `put` does."""
         if reply is None and isinstance(message, Answer):
             cell.held.append((cell, message, ALWAYS, self.origin))
-        elif (entry := self._admit(cell, message, reply)) is not None:
-            cell.held.append(entry)
+        else:
+            self._admit(cell.held, cell, message, reply)
 
     def take(self) -> Entry | None:
         """The next that is due; what waits for an actor that has yet to start is put aside for it."""
@@ -121,40 +121,62 @@ class Queue:
         if held is not None:
             self.entries.extendleft(reversed(held))
 
-    def _admit(self, cell: "Cell[Any]", message: Any, reply: Reply[Any] | None) -> Entry | None:
-        """The entry of a request that gets into the mailbox, at whatever price."""
+    def discard_held(self, cell: "Cell[Any]") -> list[tuple[Any, Reply[Any] | None]]:
+        """Give up what was held for an actor that will not start: the messages, with the reply slots of those asked."""
+        held, cell.holding = cell.holding, None
+        discarded: list[tuple[Any, Reply[Any] | None]] = []
+        for _, message, mark, _ in held or ():
+            if not isinstance(mark, Mark):
+                cell.waiting -= 1
+                if cell.droppable is not None:
+                    cell.droppable.popleft()
+                discarded.append((message, mark))
+            elif mark is ALWAYS:
+                discarded.append((message, None))
+        return discarded
+
+    def _admit(self, line: deque[Entry], cell: "Cell[Any]", message: Any, reply: Reply[Any] | None) -> None:
+        """Let a request into the mailbox, at whatever price."""
+        dropped: list[Any] | None = None
         if cell.waiting >= cell.mailbox.capacity:
             if cell.droppable is not None:
                 self.dropped_oldest += 1
-                self._drop_oldest(cell, cell.droppable)
+                dropped = self._void_oldest(cell, cell.droppable)
             elif cell.mailbox.overflow is Overflow.DROP_NEWEST:
                 self.dropped_newest += 1
                 self._drop(cell, message, reply)
-                return None
+                return
             else:
                 self.rejected += 1
                 raise self._full(cell, message)
         cell.waiting += 1
         if cell.droppable is None:
-            return (cell, message, reply, self.origin)
-        entry = [cell, message, reply, self.origin]
-        cell.droppable.append(entry)
-        return entry
+            line.append((cell, message, reply, self.origin))
+        else:
+            entry = [cell, message, reply, self.origin]
+            cell.droppable.append(entry)
+            line.append(entry)
+        if dropped is not None:
+            # Last, since whoever is told of it may send to this actor in turn.
+            self._drop(cell, dropped[1], dropped[2])
 
-    def _drop_oldest(self, cell: "Cell[Any]", droppable: deque[list[Any]]) -> None:
+    def _void_oldest(self, cell: "Cell[Any]", droppable: deque[list[Any]]) -> list[Any]:
         """Void the actor's oldest request. It keeps its place in the line, empty: finding it would cost a scan."""
         entry = droppable.popleft()
         cell.waiting -= 1
-        _, message, reply, _ = entry
-        entry[:] = (None,) * len(entry)
-        if cell.holding:
-            cell.holding = deque(_without_voids(cell.holding))
+        was = list(entry)
+        if cell.holding and cell.holding[0] is entry:
+            cell.holding.popleft()
         else:
-            self._voids += 1
-            if self._voids * 2 > len(self.entries):
-                self.entries = deque(_without_voids(self.entries))
-                self._voids = 0
-        self._drop(cell, message, reply)
+            entry[:] = (None,) * len(entry)
+            if cell.holding and any(held is entry for held in cell.holding):
+                _clear_voids(cell.holding)
+            else:
+                self._voids += 1
+                if self._voids * 2 > len(self.entries):
+                    _clear_voids(self.entries)
+                    self._voids = 0
+        return was
 
     def _drop(self, cell: "Cell[Any]", message: Any, reply: Reply[Any] | None) -> None:
         if reply is not None:
@@ -170,5 +192,7 @@ class Queue:
         )
 
 
-def _without_voids(entries: Iterable[Entry]) -> Iterable[Entry]:
-    return (entry for entry in entries if entry[0] is not None)
+def _clear_voids(line: deque[Entry]) -> None:
+    kept = [entry for entry in line if entry[0] is not None]
+    line.clear()
+    line.extend(kept)

@@ -62,6 +62,7 @@ class NamedRef(Ref[M_contra]):
     def ask(self, request: Request[R], *, timeout: float | None = None) -> Coroutine[Any, Any, R]:
         if (cell := self.cell) is not None:
             return cell.ask(request, timeout=timeout)
+        self._system.check_no_turn(self, request)
         return self._ask_nobody(request)
 
     async def _ask_nobody(self, request: Request[R]) -> R:

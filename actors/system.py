@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import anyio
+import sniffio
 from typing_extensions import override
 
 from actors.actor import Actor
@@ -23,7 +24,7 @@ from actors.ref import Ref
 from actors.thread import FromThread
 from actors.timer import Timers
 from actors.tree import Tree
-from protocol.errors import ActorStopped, InvalidName, StartFailed, SystemClosed, WrongEventLoop, WrongThread
+from protocol.errors import ActorStopped, AskInTurn, InvalidName, StartFailed, SystemClosed, WrongEventLoop, WrongThread
 from protocol.mailbox import Mailbox
 
 if TYPE_CHECKING:
@@ -72,8 +73,10 @@ class System(Tree):
     async def __aenter__(self) -> Self:
         if self.thread:
             raise SystemClosed(f"the system {self.name} is open already")
-        self._context = contextvars.copy_context()
         self.backend = current_backend()
+        self._context = contextvars.copy_context()
+        # A turn may run in a callback of the loop, where there is no task for sniffio to tell the loop by.
+        self._context.run(sniffio.current_async_library_cvar.set, self.backend.library)
         self.where, self.here = self.backend.where, self.backend.here
         self.clock = self._given_clock or Clock()
         # anyio finds out anew at each call which event loop runs: the loop's own clock is asked directly.
@@ -232,8 +235,7 @@ class System(Tree):
         try:
             await over.wait()
         except BaseException:
-            if cell.settled is not None:
-                cell.stop()
+            cell.stop()
             raise
         if isinstance(cell.reason, StartFailed):
             raise cell.reason
@@ -302,9 +304,21 @@ class System(Tree):
         if self.where() is not self.here:
             raise WrongEventLoop(f"{receiver!r} cannot be sent {what} from another event loop than {self.name}'s")
 
+    def check_no_turn(self, receiver: Ref[Any], request: object) -> None:
+        """Raise if this is inside a turn."""
+        if self.current is not None and get_ident() == self.thread:
+            raise AskInTurn(
+                f"{self.current.path} asked {receiver.path} for {type(request).__name__} inside a turn, where nothing "
+                "can be awaited: start an effect that asks, or tell"
+            )
+
     def run_task(self, run: Callable[[], Awaitable[None]]) -> None:
         """Run something in the system's task group. It is cancelled when the system is left."""
-        self._start_task(partial(_within, anyio.CancelScope(), run))
+        self._start_task(partial(_within, self._context.run(anyio.CancelScope), run))
+
+    def run_soon(self, work: Callable[[], None]) -> None:
+        """Run something on the event loop, from any thread. Raises RuntimeError once the loop has ended."""
+        self.backend.run_soon(work, self._context.copy())
 
     def _check_open(self, actor: Actor[Any]) -> None:
         kind = type(actor).__name__

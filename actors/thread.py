@@ -73,7 +73,7 @@ class FromThread:
             if system.thread:
                 system.run_task(ask)
             else:
-                answer.set_exception(SystemClosed(f"{asked}, but its system is not open"))
+                answer.set_exception(SystemClosed(f"{asked}, but its system was left before"))
 
         self._run_soon(begin, asked)
         return answer.result()
@@ -83,6 +83,6 @@ class FromThread:
         if not system.thread:
             raise SystemClosed(f"{what}, but its system is not open")
         try:
-            system.backend.run_soon(work)
+            system.run_soon(work)
         except RuntimeError as error:  # the event loop has ended under the open system
             raise SystemClosed(f"{what}, but its event loop has ended") from error

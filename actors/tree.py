@@ -8,6 +8,7 @@ from logging import getLogger
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
+import anyio
 import trio
 from anyio.abc import TaskGroup
 from typing_extensions import override
@@ -17,7 +18,7 @@ from actors.cell import Cell
 from actors.dispatch import DRAIN, Dispatcher
 from actors.effect import Effect, Failed, Outcome, Succeeded
 from actors.life import RUNNING, STARTING, STOPPED, STOPPING
-from actors.mailbox import SIGNAL, Mark
+from actors.mailbox import SIGNAL
 from actors.ref import Terminated
 from actors.timer import Alarm, Call, Timer, Timers
 from protocol.errors import ActorReused, ActorStopped, InvalidName, NameTaken, StartFailed, StartTimeout
@@ -91,7 +92,7 @@ class Tree(Dispatcher):
             settled: called with True once it has started, or with False if it has ended without.
         """
         if name is None:
-            name = f"{type(actor).__name__.lower()}-{self.started + 1}"
+            name = self._make_name(actor, parent)
         self._check_start(actor, name, parent)
         siblings = self._siblings(parent)
         cell = self.make_cell(actor, name, parent, mailbox or actor.mailbox)
@@ -112,6 +113,12 @@ class Tree(Dispatcher):
         settled, cell.settled = cell.settled, None
         if settled is not None:
             settled(has_started)
+
+    def _make_name(self, actor: Actor[Any], parent: Cell[Any] | None) -> str:
+        taken, number = self._siblings(parent), self.started + 1
+        while (name := f"{type(actor).__name__.lower()}-{number}") in taken:
+            number += 1
+        return name
 
     def _check_start(self, actor: Actor[Any], name: str, parent: Cell[Any] | None) -> None:
         def path() -> str:
@@ -148,8 +155,9 @@ class Tree(Dispatcher):
         overdue.cancel()
         if isinstance(outcome, Succeeded):
             self.do_first(partial(self._first_turn, cell))
-        elif isinstance(outcome, Failed) and cell.life is STARTING:
-            self.fail(cell, outcome.error)
+        elif cell.life is STARTING and cell.reason is None:
+            cause = outcome.error if isinstance(outcome, Failed) else RuntimeError("its task was cancelled")
+            self.fail(cell, cause)
 
     def _start_overdue(self, cell: Cell[Any]) -> None:
         if cell.life is STARTING:
@@ -219,10 +227,8 @@ class Tree(Dispatcher):
             self.do_first(partial(self._begin_stop, child, None))
         for watched in list(cell.watched or ()):
             cell.unwatch(watched)
-        held, cell.holding = cell.holding, None
-        for receiver, message, mark, _ in held or ():
-            if receiver is not None:
-                self.undeliverable(cell, message, None if isinstance(mark, Mark) else mark)
+        for message, asked in self.queue.discard_held(cell):
+            self.undeliverable(cell, message, asked)
         self._end_if_done(cell)
 
     def _end_if_done(self, stopping: Cell[Any] | None) -> None:
@@ -295,6 +301,10 @@ class Tree(Dispatcher):
         alarm = Call(cell, function)
         self.timers.add(alarm, seconds)
         return alarm
+
+    def new_scope(self) -> anyio.CancelScope:
+        """A shielded scope. In the system's context, since a turn may run where anyio sees no event loop."""
+        return self._context.run(anyio.CancelScope, shield=True)
 
     def _start_task(self, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._context.run(self._tasks.start_soon, task)
