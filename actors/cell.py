@@ -46,6 +46,7 @@ class Cell(Ref[M_contra], Generic[M_contra]):
         "children",
         "droppable",
         "effects",
+        "has_started",
         "holding",
         "life",
         "mailbox",
@@ -71,6 +72,7 @@ class Cell(Ref[M_contra], Generic[M_contra]):
         self.life = STARTING
         self.since = system.now()
         self.restarts = self.waiting = 0
+        self.has_started = False
         self.reason: BaseException | None = None
         self.settled: Callable[[bool], None] | None = None
         self.children: dict[str, Cell[Any]] | None = None
@@ -159,6 +161,7 @@ class Cell(Ref[M_contra], Generic[M_contra]):
 
     def watch(self, watched: Ref[Any]) -> None:
         """Have this actor sent a `Terminated` when that one ends, or now if it has ended."""
+        self.system.check_thread(self, "told to watch")
         if self.watched is None:
             self.watched = {}
         elif watched in self.watched:

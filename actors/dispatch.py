@@ -11,6 +11,7 @@ What it has to *say* (`Terminated`, `AskerGone`, `Unclaimed`) goes through the q
 actor's last words arrive before the news of its end.
 """
 
+from asyncio import CancelledError
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,6 +24,7 @@ import trio
 from actors.backend import Backend, nowhere
 from actors.cell import Cell
 from actors.clock import Clock
+from actors.effect import as_exception
 from actors.letters import DeadLetters
 from actors.life import DRAINING, RUNNING, STARTING
 from actors.mailbox import ALWAYS, SIGNAL, Queue
@@ -260,7 +262,7 @@ class Dispatcher:
             self.fail(cell, error)
             if reply is not None and self.current_reply is reply:
                 reply.holder_stopped(error)
-            if not isinstance(error, Exception):
+            if not isinstance(error, _FAILURES):
                 raise
         else:
             if reply is not None and self.current_reply is reply and reply.is_open:
@@ -294,7 +296,7 @@ class Dispatcher:
             hook()
         except BaseException as error:
             self.fail(cell, error)
-            if not isinstance(error, Exception):
+            if not isinstance(error, _FAILURES):
                 raise
         finally:
             self.current = None
@@ -302,6 +304,8 @@ class Dispatcher:
     def fail(self, cell: Cell[Any], error: BaseException) -> None:
         """An exception left the actor's code: it is stopped, and nothing else is."""
         self.failures += 1
+        if isinstance(error, _FAILURES):
+            error = as_exception(error)
         self.stop_actor(cell, error)
         with suppress(RecursionError):  # where there is no room to tell, the actor's end still does
             logger.error("%s failed and is stopped: %s", cell.path, type(error).__name__, exc_info=error)
@@ -317,6 +321,9 @@ class Dispatcher:
             reply.holder_stopped(cell.reason)
         self.dead_letters.add(cell, message, "it is draining" if cell.life is DRAINING else "it has stopped")
 
+
+_FAILURES: Final = (Exception, CancelledError)
+"""What an actor's code fails by. A turn awaits nothing, so none is cancelled: asyncio's error is somebody else's."""
 
 _ROOM: Final = 40
 """Frames that the runtime's own work takes at the most, an actor's last turn not counted."""

@@ -53,7 +53,12 @@ class Effect:
         owner.effects[self] = None
 
     def cancel(self) -> None:
-        """Cancel the task. Its outcome still arrives, once it has ended; that is `Cancelled` unless it ended before."""
+        """Cancel the task. Its outcome still arrives, once it has ended; that is `Cancelled` unless it ended before.
+
+        Raises:
+            WrongThread: this is not the thread that runs the system.
+        """
+        self._owner.system.check_thread(self._owner, "told to cancel an effect")
         self._scope.cancel()
 
     async def execute(self) -> None:
@@ -70,17 +75,17 @@ class Effect:
                 if self._owner.system.backend.is_cancelled():
                     raise
                 # On asyncio: what the effect waited for was cancelled, not the effect.
-                outcome = Failed(_as_exception(error))
+                outcome = Failed(as_exception(error))
             except BaseExceptionGroup as group:
                 if group.subgroup((KeyboardInterrupt, SystemExit)) is not None:
                     raise
-                outcome = Failed(ExceptionGroup(group.message, [_as_exception(error) for error in group.exceptions]))
+                outcome = Failed(ExceptionGroup(group.message, [as_exception(error) for error in group.exceptions]))
         finally:
             self._owner.system.effect_ended(self._owner, self, lambda: self._ended(outcome))
 
 
-def _as_exception(error: BaseException) -> Exception:
-    """What of a group is no exception by itself: a cancellation that is nobody's here, told as a failure."""
+def as_exception(error: BaseException) -> Exception:
+    """A failure as an exception: a cancellation that is nobody's here is told as one."""
     if isinstance(error, Exception):
         return error
     told = RuntimeError(f"{type(error).__name__} outside of its scope: what was waited for was cancelled")

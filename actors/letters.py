@@ -4,6 +4,7 @@ from collections import deque
 from contextlib import suppress
 from typing import Any, Final
 
+from actors.named import NamedRef
 from actors.ref import Ref
 from protocol.errors import ActorError
 from protocol.message import message
@@ -58,5 +59,5 @@ class DeadLetters:
             if subscriber.is_alive:
                 with suppress(ActorError):
                     subscriber.tell(letter)
-            else:
+            elif not isinstance(subscriber, NamedRef):  # somebody else may have the name soon
                 self._subscribers.pop(subscriber, None)

@@ -63,7 +63,12 @@ class Reply(Generic[R]):
         """Give the asker its answer. If the asker has gone, `value` comes back to the actor as a signal, `Unclaimed`.
 
         Answering again changes nothing: the first answer counts.
+
+        Raises:
+            WrongThread: this is not the thread that runs the system.
         """
+        if self.kept:
+            self.holder.system.check_thread(self.holder, "told to answer")
         if self.is_open:
             self.is_open = False
             self._state = _ANSWERED
@@ -74,7 +79,13 @@ class Reply(Generic[R]):
             self.holder.signal(Unclaimed(self, value))
 
     def fail(self, error: Exception) -> None:
-        """Raise `error` in the asker; if the asker has gone, do nothing."""
+        """Raise `error` in the asker; if the asker has gone, do nothing.
+
+        Raises:
+            WrongThread: this is not the thread that runs the system.
+        """
+        if self.kept:
+            self.holder.system.check_thread(self.holder, "told to answer")
         if self.is_open:
             self.is_open = False
             self._state = _FAILED

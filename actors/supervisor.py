@@ -155,8 +155,8 @@ class Supervisor(Actor[SupervisorMessage]):
     def signal(self, signal: Signal) -> None:
         if not isinstance(signal, Terminated) or (child := self._ids.pop(signal.ref, None)) is None:
             return
-        del self._refs[child]
-        if isinstance(signal.reason, StartFailed):
+        cell = self._refs.pop(child)
+        if isinstance(signal.reason, StartFailed) and not cell.has_started:
             self._handle(events.StartFailed(child, signal.reason))
         else:
             self._handle(events.Exited(child, signal.reason))

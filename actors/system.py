@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import anyio
+import anyio.lowlevel
 import sniffio
 from typing_extensions import override
 
@@ -101,8 +102,11 @@ class System(Tree):
     ) -> bool | None:
         cancelled = anyio.get_cancelled_exc_class()
         # The body's own exception is not handed to the task group, which would wrap it in a group. A cancellation is,
-        # since it may be the task group's to catch.
-        cancellation = exc if isinstance(exc, cancelled) else None
+        # since it may be the task group's to catch; out of a nursery it comes as a group of them.
+        own = exc
+        if isinstance(exc, BaseExceptionGroup):
+            own = cast("BaseExceptionGroup[BaseException]", exc).split(cancelled)[1]
+        cancellation = exc if own is None or isinstance(exc, cancelled) else None
         self._leaving = True
         try:
             if cancellation is None:
@@ -115,8 +119,11 @@ class System(Tree):
                     await self._stop_everything()
             finally:
                 caught = await self._leave_tasks(cancellation)
-        if self._escalated is not None and (exc is None or (caught and cancellation is exc)):
-            raise self._escalated
+        if self._escalated is not None:
+            if exc is None or (caught and cancellation is exc):
+                raise self._escalated
+            if own is not exc and own is not None:
+                raise own  # without the cancellations, which were the system's own
         if cancellation is not None and cancellation is not exc and not caught:
             raise cancellation
         return caught if cancellation is not None and cancellation is exc else None
@@ -173,7 +180,7 @@ class System(Tree):
     def root_ended(self, cell: Cell[Any]) -> None:
         if (ended := self._ends.get(cell)) is not None:
             ended.set()
-        if cell.reason is not None and cell.actor.escalates and not isinstance(cell.reason, StartFailed):
+        if cell.reason is not None and cell.actor.escalates and cell.has_started:
             self._escalated = self._escalated or cell.reason
             self._tasks.cancel_scope.cancel()
         self._note_if_empty()
@@ -206,7 +213,7 @@ class System(Tree):
         """
         self._check_open(actor)
         cell = self.start_actor(actor, name, None, mailbox=mailbox)
-        if not cell.has_turns and isinstance(cell.reason, StartFailed):
+        if not cell.has_started and isinstance(cell.reason, StartFailed):
             raise cell.reason
         return cell
 
@@ -223,24 +230,18 @@ class System(Tree):
         Cancellation: the actor is stopped.
         """
         self._check_open(actor)
+        await anyio.lowlevel.checkpoint_if_cancelled()
         over = anyio.Event()
-        has_started = False
-
-        def settled(started: bool) -> None:  # noqa: FBT001 - a callback
-            nonlocal has_started
-            has_started = started
-            over.set()
-
-        cell = self.start_actor(actor, name, None, mailbox=mailbox, settled=settled)
+        cell = self.start_actor(actor, name, None, mailbox=mailbox, settled=lambda _: over.set())
         try:
             await over.wait()
         except BaseException:
             cell.stop()
             raise
-        if isinstance(cell.reason, StartFailed):
-            raise cell.reason
-        if not has_started:
-            raise ActorStopped(f"{cell.path} was stopped before it had started")
+        if not cell.has_started:
+            if isinstance(cell.reason, StartFailed):
+                raise cell.reason
+            raise ActorStopped(f"{cell.path} was stopped before it had started") from cell.reason
         return cell
 
     def find(self, path: str) -> Ref[Any] | None:

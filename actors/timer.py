@@ -31,7 +31,13 @@ class Alarm:
         return self._owner is not None
 
     def cancel(self) -> None:
-        """Forget it. Cancelling one that has fired, or cancelling twice, changes nothing."""
+        """Forget it. Cancelling one that has fired, or cancelling twice, changes nothing.
+
+        Raises:
+            WrongThread: this is not the thread that runs the system.
+        """
+        if self._owner is not None:
+            self._owner.system.check_thread(self._owner, "told to cancel a timer")
         owner = self._unset()
         if owner is not None:
             owner.system.timers.note_cancelled()

@@ -1,6 +1,7 @@
 """The tree of actors: how they start, what they hold, and how they end."""
 
 import contextvars
+from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from functools import partial
 from inspect import iscoroutinefunction
@@ -21,7 +22,7 @@ from actors.life import RUNNING, STARTING, STOPPED, STOPPING
 from actors.mailbox import SIGNAL
 from actors.ref import Terminated
 from actors.timer import Alarm, Call, Timer, Timers
-from protocol.errors import ActorReused, ActorStopped, InvalidName, NameTaken, StartFailed, StartTimeout
+from protocol.errors import ActorReused, ActorStopped, InvalidName, NameTaken, StartFailed, StartTimeout, WrongThread
 from protocol.mailbox import Mailbox
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class Tree(Dispatcher):
         """
         if name is None:
             name = self._make_name(actor, parent)
+        self.check_thread(parent, f"told to start {name}")
         self._check_start(actor, name, parent)
         siblings = self._siblings(parent)
         cell = self.make_cell(actor, name, parent, mailbox or actor.mailbox)
@@ -110,6 +112,7 @@ class Tree(Dispatcher):
 
     def settle(self, cell: Cell[Any], *, has_started: bool) -> None:
         """An actor has started, or has ended without: tell who waited for it."""
+        cell.has_started = cell.has_started or has_started
         settled, cell.settled = cell.settled, None
         if settled is not None:
             settled(has_started)
@@ -261,6 +264,7 @@ class Tree(Dispatcher):
 
     def start_effect(self, cell: Cell[Any], run: Callable[[], Awaitable[Any]], then: Callable[[Any], Any]) -> Effect:
         """Start a task for an actor, in the context that was current when the system opened."""
+        self.check_thread(cell, "told to start an effect")
         if not cell.has_turns:
             raise ActorStopped(f"{cell.path} has stopped and cannot start an effect")
         effect = Effect(cell, run, lambda outcome: self.deliver(cell, then(outcome)))
@@ -278,7 +282,7 @@ class Tree(Dispatcher):
         try:
             if cell.has_turns:
                 deliver()
-        except Exception as error:  # noqa: BLE001 - `then` is the actor's code: its failure is the actor's
+        except (Exception, CancelledError) as error:  # noqa: BLE001 - `then` is the actor's code
             self.fail(cell, error)
         finally:
             self.do_first(partial(self._forget_effect, cell, effect))
@@ -290,6 +294,7 @@ class Tree(Dispatcher):
 
     def start_timer(self, cell: Cell[Any], seconds: float, message: Any, *, every: float | None = None) -> Timer:
         """Let a message come to an actor later, once or again and again."""
+        self.check_thread(cell, "told to set a timer")
         if not cell.has_turns:
             raise ActorStopped(f"{cell.path} has stopped and cannot set a timer")
         timer = Timer(cell, message, every)
@@ -308,6 +313,14 @@ class Tree(Dispatcher):
 
     def _start_task(self, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._context.run(self._tasks.start_soon, task)
+
+    def check_thread(self, cell: Cell[Any] | None, what: str) -> None:
+        """Raise unless this is the thread that runs the system, or it is closed: then nothing can go wrong any more."""
+        if get_ident() != self.thread and self.thread:
+            raise WrongThread(
+                f"{self.name if cell is None else cell.path} was {what} from another thread than the one that runs the "
+                "system: let the outcome come back as a message (`then`), or use system.from_thread"
+            )
 
     # --- the tree
 
