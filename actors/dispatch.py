@@ -25,6 +25,7 @@ from actors.backend import Backend, nowhere
 from actors.cell import Cell
 from actors.clock import Clock
 from actors.effect import as_exception
+from actors.failure import told
 from actors.letters import DeadLetters
 from actors.life import DRAINING, RUNNING, STARTING
 from actors.mailbox import ALWAYS, SIGNAL, Queue
@@ -308,7 +309,7 @@ class Dispatcher:
             error = as_exception(error)
         self.stop_actor(cell, error)
         with suppress(RecursionError):  # where there is no room to tell, the actor's end still does
-            logger.error("%s failed and is stopped: %s", cell.path, type(error).__name__, exc_info=error)
+            logger.error("%s failed and is stopped: %s", cell.path, told(error))
 
     def stop_actor(self, cell: Cell[Any], reason: BaseException | None) -> None:
         """Stop an actor as soon as the turn that is under way is over."""

@@ -139,6 +139,11 @@ class Queue:
         """Let a request into the mailbox, at whatever price."""
         dropped: list[Any] | None = None
         if cell.waiting >= cell.mailbox.capacity:
+            if not cell.has_turns:  # whoever sends to the dead is not told that they are busy
+                if reply is not None:
+                    reply.holder_stopped(cell.reason)
+                self._lost(cell, message, "it has stopped")
+                return
             if cell.droppable is not None:
                 self.dropped_oldest += 1
                 dropped = self._void_oldest(cell, cell.droppable)

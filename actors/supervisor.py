@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from actors.actor import Actor, Signal
 from actors.cell import Cell
+from actors.failure import told
 from actors.ref import Ref, Terminated
 from actors.reply import Reply
 from actors.timer import Timer
@@ -207,6 +208,7 @@ class Supervisor(Actor[SupervisorMessage]):
         except Exception as error:  # noqa: BLE001 - a start that fails is what the machine is for
             failed = StartFailed(f"{self.ref.path}/{child} could not be made ({type(error).__name__})")
             failed.__cause__ = error
+            logger.error("%s/%s could not be made: %s", self.ref.path, child, told(error))  # noqa: TRY400 - no texts
             self._events.append(events.StartFailed(child, failed))
             return
         self._refs[child] = cell

@@ -51,6 +51,7 @@ class System(Tree):
         "_given_clock",
         "_leaving",
         "_services",
+        "_takes_tasks",
         "from_thread",
         "random",
     )
@@ -63,7 +64,7 @@ class System(Tree):
         self.random = random or Random()  # noqa: S311 - jitter, no secrets
         self.from_thread = FromThread(self)
         self._given_clock = clock
-        self._leaving = False
+        self._leaving = self._takes_tasks = False
         self._services: list[anyio.CancelScope] = []
         self._ends: dict[Cell[Any], anyio.Event] = {}
         self._all_ended: anyio.Event | None = None
@@ -82,9 +83,10 @@ class System(Tree):
         self.clock = self._given_clock or Clock()
         # anyio finds out anew at each call which event loop runs: the loop's own clock is asked directly.
         self.now = self.clock.now if self._given_clock is not None else self.backend.now
-        self.timers = Timers(self.clock)
+        self.timers = Timers(self.clock, self.now)
         self._pump_wakes = anyio.Event()
         self._pump_has_ended = self._leaving = False
+        self._takes_tasks = True
         self._escalated = None
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
@@ -106,7 +108,8 @@ class System(Tree):
         own = exc
         if isinstance(exc, BaseExceptionGroup):
             own = cast("BaseExceptionGroup[BaseException]", exc).split(cancelled)[1]
-        cancellation = exc if own is None or isinstance(exc, cancelled) else None
+        is_cancellation = own is None or isinstance(own, cancelled)
+        cancellation: BaseException | None = cast("BaseException | None", exc) if is_cancellation else None
         self._leaving = True
         try:
             if cancellation is None:
@@ -148,6 +151,7 @@ class System(Tree):
         for cell in self.cells():
             for effect in list(cell.effects or ()):
                 effect.cancel()
+        self._takes_tasks = False
         for scope in self._services:
             scope.cancel()
         self._services.clear()
@@ -177,10 +181,10 @@ class System(Tree):
         self._note_if_empty()
 
     @override
-    def root_ended(self, cell: Cell[Any]) -> None:
+    def root_ended(self, cell: Cell[Any], *, is_told: bool) -> None:
         if (ended := self._ends.get(cell)) is not None:
             ended.set()
-        if cell.reason is not None and cell.actor.escalates and cell.has_started:
+        if cell.reason is not None and cell.actor.escalates and not is_told:
             self._escalated = self._escalated or cell.reason
             self._tasks.cancel_scope.cancel()
         self._note_if_empty()
@@ -195,7 +199,8 @@ class System(Tree):
         """Start an actor at the top of the tree. Returns at once; messages wait until it has started.
 
         If its start ends at once (it has no `starting`, and nothing else is being dispatched), its failure is raised
-        here. Otherwise it is logged, and whoever asks it gets `ActorStopped`: `start` waits for it.
+        here. Otherwise it is logged, whoever asks it gets `ActorStopped`, and a supervisor takes the system down:
+        `start` waits for it instead.
 
         Args:
             actor: the actor; it must not have been started before.
@@ -212,7 +217,8 @@ class System(Tree):
             WrongEventLoop: this is not the event loop that runs it.
         """
         self._check_open(actor)
-        cell = self.start_actor(actor, name, None, mailbox=mailbox)
+        cell = self.start_actor(actor, name, None, mailbox=mailbox, settled=_told_by_return)
+        cell.settled = None
         if not cell.has_started and isinstance(cell.reason, StartFailed):
             raise cell.reason
         return cell
@@ -314,7 +320,13 @@ class System(Tree):
             )
 
     def run_task(self, run: Callable[[], Awaitable[None]]) -> None:
-        """Run something in the system's task group. It is cancelled when the system is left."""
+        """Run something in the system's task group. It is cancelled when the system is left.
+
+        Raises:
+            SystemClosed: the system is being left, and its task group may have closed.
+        """
+        if not self._takes_tasks:
+            raise SystemClosed(f"the system {self.name} was left before")
         self._start_task(partial(_within, self._context.run(anyio.CancelScope), run))
 
     def run_soon(self, work: Callable[[], None]) -> None:
@@ -329,6 +341,10 @@ class System(Tree):
             raise WrongThread(f"{kind} cannot be started in {self.name} from another thread than the one that runs it")
         if self.where() is not self.here:
             raise WrongEventLoop(f"{kind} cannot be started in {self.name} from another event loop than its own")
+
+
+def _told_by_return(_: bool) -> None:  # noqa: FBT001 - a callback
+    """In the place of one who waits for an actor's start: whoever spawned it still does."""
 
 
 async def _within(scope: anyio.CancelScope, run: Callable[[], Awaitable[None]]) -> None:

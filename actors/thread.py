@@ -70,10 +70,10 @@ class FromThread:
                     answer.set_exception(SystemClosed(f"{asked}, but its system was left before the answer"))
 
         def begin() -> None:
-            if system.thread:
+            try:
                 system.run_task(ask)
-            else:
-                answer.set_exception(SystemClosed(f"{asked}, but its system was left before"))
+            except SystemClosed as error:
+                answer.set_exception(error)
 
         self._run_soon(begin, asked)
         return answer.result()

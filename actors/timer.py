@@ -102,8 +102,9 @@ class Timers:
     empty it is made anew.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, now: Callable[[], float]) -> None:
         self._clock = clock
+        self._now = now
         self._heap: list[tuple[float, int, Alarm]] = []
         self._added = 0
         self._cancelled = 0
@@ -111,7 +112,7 @@ class Timers:
 
     def add(self, alarm: Alarm, seconds: float) -> None:
         """Let `alarm` fire in so many seconds."""
-        self._push(self._clock.now() + max(0.0, seconds), alarm)
+        self._push(self._now() + max(0.0, seconds), alarm)
 
     def note_cancelled(self) -> None:
         """One of the heap's timers is empty now."""
@@ -130,7 +131,7 @@ class Timers:
         while True:
             self._sooner = anyio.Event()
             await self._clock.wait(self._sooner, self._heap[0][0] if self._heap else math.inf)
-            now = self._clock.now()
+            now = self._now()
             while self._heap and self._heap[0][0] <= now:
                 due, _, alarm = heapq.heappop(self._heap)
                 if not alarm.is_set:

@@ -110,12 +110,13 @@ class Tree(Dispatcher):
         """The cell of a new actor."""
         return Cell(cast("System", self), actor, name, parent, mailbox)
 
-    def settle(self, cell: Cell[Any], *, has_started: bool) -> None:
-        """An actor has started, or has ended without: tell who waited for it."""
+    def settle(self, cell: Cell[Any], *, has_started: bool) -> bool:
+        """An actor has started, or has ended without: tell who waited for it. Whether somebody did."""
         cell.has_started = cell.has_started or has_started
         settled, cell.settled = cell.settled, None
         if settled is not None:
             settled(has_started)
+        return settled is not None
 
     def _make_name(self, actor: Actor[Any], parent: Cell[Any] | None) -> str:
         taken, number = self._siblings(parent), self.started + 1
@@ -246,18 +247,18 @@ class Tree(Dispatcher):
                 self.run_hook(cell, "stopped", partial(cell.actor.stopped, cell.reason))
             except BaseException as error:  # noqa: BLE001 - raised below, once everybody knows of the end
                 fatal = error
-            self.settle(cell, has_started=False)
+            is_told = self.settle(cell, has_started=False)
             for watcher in cell.watchers or ():
                 watcher.signal(Terminated(cell, cell.reason))
             cell.watchers = None
             if cell.parent is None:
-                self.root_ended(cell)
+                self.root_ended(cell, is_told=is_told)
             cell = cell.parent
         if fatal is not None:
             raise fatal
 
-    def root_ended(self, cell: Cell[Any]) -> None:
-        """An actor at the top of the tree has ended."""
+    def root_ended(self, cell: Cell[Any], *, is_told: bool) -> None:
+        """An actor at the top of the tree has ended. `is_told`: somebody waited for its start, and knows why."""
         raise NotImplementedError
 
     # --- what actors hold
