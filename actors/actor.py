@@ -41,9 +41,9 @@ class Actor(Generic[M]):
         start_timeout: seconds that `starting` may take.
         shutdown: seconds that the actor may drain when its supervisor or system ends; 0 stops it at once, infinity
             waits for as long as it takes.
-        escalates: whether the actor, at the top of the tree, takes the system down when it fails, as supervisors do: the
-            body of `async with` is cancelled, and the failure leaves it. A start that fails while somebody waits for it
-            (`System.start`) is theirs.
+        escalates: whether the actor, at the top of the tree, takes the system down when it fails, as supervisors do:
+            the body of `async with` is cancelled, and the failure leaves it. A start that fails while somebody waits
+            for it (`System.start`) is theirs.
     """
 
     __slots__ = ("_cell",)
@@ -146,6 +146,7 @@ class Actor(Generic[M]):
         reply, system.current_reply = system.current_reply, None
         if reply is not None:
             reply.kept = False
+            reply.holder = cell
         try:
             system.queue.put(cell, message, reply)
         except MailboxFull as error:

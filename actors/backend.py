@@ -24,8 +24,6 @@ class Backend:
         now: the loop's clock, in seconds; virtual under a virtual clock.
         check_cancelled: what to await in order to learn whether the calling task was cancelled, without yielding if it
             was not; None if that is known already.
-        is_cancelled: whether it is the calling task that a cancellation is for, where one has reached it: on asyncio it
-            may be that of another one, which was waited for.
         where: with the thread, says which event loop calls. On asyncio: whether the loop runs, since a thread runs one
             at a time. On trio: which library's code runs, since a task cannot be started from a callback of
             trio-asyncio's.
@@ -36,7 +34,6 @@ class Backend:
 
     now: Callable[[], float]
     check_cancelled: Callable[[], Awaitable[None] | None]
-    is_cancelled: Callable[[], bool]
     where: Callable[[], object]
     here: object
     run_soon: Callable[[Callable[[], None], Context], Any]
@@ -51,7 +48,6 @@ def current_backend() -> Backend:
         return Backend(
             now=clock.current_time,
             check_cancelled=trio.lowlevel.checkpoint_if_cancelled,
-            is_cancelled=lambda: True,
             where=partial(getattr, sniffio.thread_local, "name"),
             here="trio",
             run_soon=lambda work, context: token.run_sync_soon(context.run, work),
@@ -61,7 +57,6 @@ def current_backend() -> Backend:
     return Backend(
         now=loop.time,
         check_cancelled=_check_cancelled_on_asyncio,
-        is_cancelled=_is_cancelled_on_asyncio,
         where=loop.is_running,
         here=True,
         run_soon=lambda work, context: loop.call_soon_threadsafe(work, context=context),
@@ -72,11 +67,6 @@ def current_backend() -> Backend:
 def nowhere() -> object:
     """Which event loop calls, for a system that is not open."""
     return None
-
-
-def _is_cancelled_on_asyncio() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def _check_cancelled_on_asyncio() -> Awaitable[None] | None:

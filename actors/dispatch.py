@@ -35,8 +35,8 @@ from protocol.message import Answer
 
 DISPATCH_BUDGET: Final = 0.001
 """Seconds that one dispatch may hold the event loop."""
-TURNS_BETWEEN_LOOKS: Final = 32
-"""Turns between two looks at the stopwatch."""
+TURNS_BETWEEN_LOOKS: Final = 8
+"""Turns between two looks at the stopwatch, the first of which is after the first turn."""
 
 logger = getLogger("troupe")
 
@@ -223,7 +223,7 @@ class Dispatcher:
             else:
                 break
             turns += 1
-            if turns % TURNS_BETWEEN_LOOKS == 0:
+            if turns % TURNS_BETWEEN_LOOKS == 1:
                 now = self.clock.stopwatch()
                 started = started or now
                 if now - started > budget and not self._pump_has_ended:

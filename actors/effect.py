@@ -1,9 +1,8 @@
 """What is done for an actor that must wait: a task, whose outcome comes back as a message."""
 
+from asyncio import CancelledError, current_task
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
-
-import anyio
 
 from protocol.message import message
 
@@ -71,11 +70,12 @@ class Effect:
                         outcome = Succeeded(await self._run())
             except Exception as error:  # noqa: BLE001 - whatever it is, it is the owner's to judge
                 outcome = Failed(error)
-            except anyio.get_cancelled_exc_class() as error:
-                if self._owner.system.backend.is_cancelled():
-                    raise
-                # On asyncio: what the effect waited for was cancelled, not the effect.
-                outcome = Failed(as_exception(error))
+            except CancelledError as error:
+                # It is asyncio's, and not the scope's. Either somebody has cancelled the task, which ends here without
+                # taking the system with it, or what the effect waited for was cancelled, and it was not.
+                task = current_task()
+                if task is None or not task.cancelling():
+                    outcome = Failed(as_exception(error))
             except BaseExceptionGroup as group:
                 if group.subgroup((KeyboardInterrupt, SystemExit)) is not None:
                     raise

@@ -100,17 +100,16 @@ class Queue:
             else:
                 mark = entry[2]
                 if mark is not ALWAYS and mark is not SIGNAL:
-                    cell.waiting -= 1
-                    if cell.droppable is not None:
-                        cell.droppable.popleft()
+                    self._uncount(entry)
                 return entry
         return None
 
     def put_back(self, entry: Entry) -> None:
         """Make what was taken the next one again."""
-        cell = entry[0]
-        if not isinstance(entry[2], Mark):
-            cell.waiting += 1
+        cell, mark = entry[0], entry[2]
+        if not isinstance(mark, Mark):
+            if mark is None or mark.is_open:
+                cell.waiting += 1
             if cell.droppable is not None:
                 cell.droppable.appendleft(cast("list[Any]", entry))
         self.entries.appendleft(entry)
@@ -125,15 +124,25 @@ class Queue:
         """Give up what was held for an actor that will not start: the messages, with the reply slots of those asked."""
         held, cell.holding = cell.holding, None
         discarded: list[tuple[Any, Reply[Any] | None]] = []
-        for _, message, mark, _ in held or ():
+        for entry in held or ():
+            _, message, mark, _ = entry
             if not isinstance(mark, Mark):
-                cell.waiting -= 1
-                if cell.droppable is not None:
-                    cell.droppable.popleft()
-                discarded.append((message, mark))
+                self._uncount(entry)
+                if mark is None or mark.is_open:
+                    discarded.append((message, mark))
             elif mark is ALWAYS:
                 discarded.append((message, None))
         return discarded
+
+    @staticmethod
+    def _uncount(entry: Entry) -> None:
+        """Take an actor's oldest request out of its mailbox's count; one whose asker has gone is out of it already."""
+        cell: Cell[Any] = entry[0]
+        reply = cast("Reply[Any] | None", entry[2])
+        if reply is None or reply.is_open:
+            cell.waiting -= 1
+        if cell.droppable and cell.droppable[0] is entry:
+            cell.droppable.popleft()
 
     def _admit(self, line: deque[Entry], cell: "Cell[Any]", message: Any, reply: Reply[Any] | None) -> None:
         """Let a request into the mailbox, at whatever price."""
@@ -141,6 +150,7 @@ class Queue:
         if cell.waiting >= cell.mailbox.capacity:
             if not cell.has_turns:  # whoever sends to the dead is not told that they are busy
                 if reply is not None:
+                    reply.holder = cell
                     reply.holder_stopped(cell.reason)
                 self._lost(cell, message, "it has stopped")
                 return
@@ -166,7 +176,9 @@ class Queue:
             self._drop(cell, dropped[1], dropped[2])
 
     def _void_oldest(self, cell: "Cell[Any]", droppable: deque[list[Any]]) -> list[Any]:
-        """Void the actor's oldest request. It keeps its place in the line, empty: finding it would cost a scan."""
+        """Void the oldest request that counts. It keeps its place in the line, empty: finding it would cost a scan."""
+        while (reply := droppable[0][2]) is not None and not reply.is_open:
+            droppable.popleft()  # its asker has gone
         entry = droppable.popleft()
         cell.waiting -= 1
         was = list(entry)

@@ -146,6 +146,8 @@ class Reply(Generic[R]):
         elif state is _PENDING and self.kept:
             self.holder.open_replies.pop(self, None)
             self.holder.signal(AskerGone(self))
+        elif state is _PENDING:
+            self.holder.waiting -= 1  # it is queued, and keeps nobody else out any more
 
 
 @message

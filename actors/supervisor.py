@@ -22,7 +22,7 @@ from actors.reply import Reply
 from actors.timer import Timer
 from protocol import supervisor_events as events
 from protocol.child import ChildSpec, ChildStatus
-from protocol.errors import StartFailed, UnknownChild
+from protocol.errors import InvalidSettings, StartFailed, UnknownChild
 from protocol.message import Answer, Request, message
 from protocol.restart import Backoff, Strategy, StrategyText
 from protocol.supervision import Phase, SupervisorMachine
@@ -140,7 +140,12 @@ class Supervisor(Actor[SupervisorMessage]):
                 self._delays.pop(child, None)
                 self._handle(events.DelayElapsed(child))
             case StartChild(spec):
-                self._handle(events.StartChild(self._ticket(message), spec))
+                if isinstance(spec, ChildSpec):  # pyright: ignore[reportUnnecessaryIsInstance]
+                    self._handle(events.StartChild(self._ticket(message), spec))
+                else:
+                    self._refuse(message, f"a child is given as a ChildSpec, not {type(spec).__name__}")
+            case TerminateChild(child) | RestartChild(child) | DeleteChild(child) if not _is_text(child):
+                self._refuse(message, f"a child's id is text, not {type(child).__name__}")
             case TerminateChild(child):
                 self._handle(events.TerminateChild(self._ticket(message), child))
             case RestartChild(child):
@@ -150,7 +155,7 @@ class Supervisor(Actor[SupervisorMessage]):
             case WhichChildren():
                 self.reply(tuple(self._machine.children()))
             case _:
-                assert_never(message)
+                self._refuse(message, f"a supervisor has no use for {type(message).__name__}")
 
     @override
     def signal(self, signal: Signal) -> None:
@@ -229,9 +234,20 @@ class Supervisor(Actor[SupervisorMessage]):
         """What stands for whoever asked; if nobody did, a reply that nobody takes."""
         return self.keep_reply() if self._cell.system.current_reply is not None else Reply(request, self._cell)
 
+    def _refuse(self, request: object, why: str) -> None:
+        """Answer what nobody should have sent. It is no reason to end all the children."""
+        error = InvalidSettings(f"{self.ref.path} was sent {type(request).__name__}: {why}")
+        logger.warning("%s", error)
+        if self._cell.system.current_reply is not None:
+            self.keep_reply().fail(error)
+
     def _knows(self, child: str) -> bool:
         try:
             self._machine.spec(child)
         except UnknownChild:
             return False
         return True
+
+
+def _is_text(given: object) -> bool:
+    return isinstance(given, str)

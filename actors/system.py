@@ -2,6 +2,7 @@
 
 import contextvars
 import sys
+from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
 from functools import partial
 from random import Random
@@ -96,7 +97,7 @@ class System(Tree):
             # these two. `__aexit__` ends them.
             scope = anyio.CancelScope(shield=True)
             self._services.append(scope)
-            self._start_task(partial(_within, scope, service))
+            self._start_task(partial(self._serve, scope, service))
         return self
 
     async def __aexit__(
@@ -130,6 +131,15 @@ class System(Tree):
         if cancellation is not None and cancellation is not exc and not caught:
             raise cancellation
         return caught if cancellation is not None and cancellation is exc else None
+
+    async def _serve(self, scope: anyio.CancelScope, service: Callable[[], Awaitable[None]]) -> None:
+        with scope:
+            try:
+                await service()
+            except CancelledError as error:
+                if scope.cancel_called:
+                    raise
+                raise RuntimeError(f"a task of the system {self.name} was cancelled from outside") from error
 
     async def _shut_down_roots(self) -> None:
         """Let what is at the top of the tree end in good order, the last one started first."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from threading import get_ident
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
 
 M = TypeVar("M")
 R = TypeVar("R")
+
+
+async def _raise(error: BaseException) -> None:
+    raise error
 
 
 class FromThread:
@@ -38,6 +43,8 @@ class FromThread:
                 ref.tell(message)
             except ActorError as error:  # closed since, or full: there is nobody here to tell
                 system.dead_letters.add(ref, message, str(error))
+            except BaseException as error:  # noqa: BLE001 - what ends a process leaves the system, not its event loop
+                system.run_task(partial(_raise, error))
 
         self._run_soon(deliver, f"{ref.path} was told {type(message).__name__}")
 

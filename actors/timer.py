@@ -3,7 +3,7 @@
 import heapq
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 from typing_extensions import override
@@ -12,6 +12,10 @@ from actors.clock import Clock
 
 if TYPE_CHECKING:
     from actors.cell import Cell
+
+
+BUDGET: Final = 0.001
+"""Seconds that timers due together may hold the event loop."""
 
 
 class Alarm:
@@ -92,7 +96,7 @@ class Timer(Alarm):
         if self._every is None:
             return None
         # On the beat, but never in arrears: what was missed while the process stood still is left out.
-        return due + self._every * ((now - due) // self._every + 1)
+        return max(due + self._every * ((now - due) // self._every + 1), math.nextafter(now, math.inf))
 
 
 class Timers:
@@ -130,16 +134,25 @@ class Timers:
         """Fire timers as they come due, until cancelled."""
         while True:
             self._sooner = anyio.Event()
+            # Lets other tasks run in any case, also if something is due already.
             await self._clock.wait(self._sooner, self._heap[0][0] if self._heap else math.inf)
-            now = self._now()
-            while self._heap and self._heap[0][0] <= now:
-                due, _, alarm = heapq.heappop(self._heap)
-                if not alarm.is_set:
-                    self._cancelled -= 1
-                    continue
-                if (again := alarm.again(due, now)) is not None:
-                    self._push(again, alarm)
-                alarm.fire()
+            self._fire_due()
+
+    def _fire_due(self) -> None:
+        """Fire what is due by now, for as long as the event loop can spare."""
+        now, last = self._now(), self._added
+        began = self._clock.stopwatch()
+        # What is set meanwhile comes in the next round: a timer of no seconds must not hold up everybody.
+        while self._heap and self._heap[0][0] <= now and self._heap[0][1] <= last:
+            due, _, alarm = heapq.heappop(self._heap)
+            if not alarm.is_set:
+                self._cancelled -= 1
+                continue
+            if (again := alarm.again(due, now)) is not None:
+                self._push(again, alarm)
+            alarm.fire()
+            if self._clock.stopwatch() - began > BUDGET:
+                return
 
     def _push(self, due: float, alarm: Alarm) -> None:
         self._added += 1

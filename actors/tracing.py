@@ -24,6 +24,7 @@ from actors.effect import Effect
 from actors.mailbox import Entry, Mark, Queue
 from actors.reply import Reply
 from actors.system import System
+from actors.timer import Timer
 
 if TYPE_CHECKING:
     from actors.actor import Actor
@@ -69,6 +70,14 @@ class Origin:
     """Where a message came from."""
 
     sender: Cell[Any] | None
+    context: telemetry.Context
+
+
+@dataclass(frozen=True, slots=True)
+class _Dated:
+    """A timer's message, with the context of the turn that set it."""
+
+    message: object
     context: telemetry.Context
 
 
@@ -125,6 +134,7 @@ class TracedSystem(System):
         self.queue = self._traced = TracedQueue(self)
         self._hook = hook
         self._error: BaseException | None = None
+        self._contexts: dict[Effect, telemetry.Context] = {}
 
     def origin(self) -> Origin:
         """The origin of what is sent now."""
@@ -163,7 +173,32 @@ class TracedSystem(System):
             finally:
                 telemetry.detach(token)
 
-        return super().start_effect(cell, spanned, then)
+        effect = super().start_effect(cell, spanned, then)
+        self._contexts[effect] = context
+        return effect
+
+    @override
+    def effect_ended(self, cell: Cell[Any], effect: Effect, deliver: Callable[[], None]) -> None:
+        token = telemetry.attach(self._contexts.pop(effect, telemetry.get_current()))
+        try:
+            super().effect_ended(cell, effect, deliver)
+        finally:
+            telemetry.detach(token)
+
+    @override
+    def start_timer(self, cell: Cell[Any], seconds: float, message: Any, *, every: float | None = None) -> Timer:
+        return super().start_timer(cell, seconds, _Dated(message, telemetry.get_current()), every=every)
+
+    @override
+    def deliver(self, cell: Cell[Any], message: Any) -> None:
+        if not isinstance(message, _Dated):
+            super().deliver(cell, message)
+            return
+        token = telemetry.attach(message.context)
+        try:
+            super().deliver(cell, message.message)
+        finally:
+            telemetry.detach(token)
 
     def _watched(self, cell: Cell[Any], message: object, run: Callable[[], None]) -> None:
         origin, self._traced.taken = self._traced.taken or self.origin(), None

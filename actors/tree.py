@@ -22,7 +22,16 @@ from actors.life import RUNNING, STARTING, STOPPED, STOPPING
 from actors.mailbox import SIGNAL
 from actors.ref import Terminated
 from actors.timer import Alarm, Call, Timer, Timers
-from protocol.errors import ActorReused, ActorStopped, InvalidName, NameTaken, StartFailed, StartTimeout, WrongThread
+from protocol.errors import (
+    ActorReused,
+    ActorStopped,
+    InvalidName,
+    NameTaken,
+    StartFailed,
+    StartTimeout,
+    WrongEventLoop,
+    WrongThread,
+)
 from protocol.mailbox import Mailbox
 
 if TYPE_CHECKING:
@@ -184,8 +193,7 @@ class Tree(Dispatcher):
     def stop_actor(self, cell: Cell[Any], reason: BaseException | None) -> None:
         if not cell.has_turns:
             return
-        if get_ident() != self.thread:
-            raise cell.unreachable("a request to stop")
+        self.check_thread(cell, "told to stop")
         if cell.life is STARTING and isinstance(reason, Exception) and not isinstance(reason, StartFailed):
             cause, reason = reason, StartFailed(f"{cell.path} could not start ({type(reason).__name__})")
             reason.__cause__ = cause
@@ -197,8 +205,7 @@ class Tree(Dispatcher):
         if cell.life is STARTING:
             self.stop_actor(cell, None)
         elif cell.life is RUNNING:
-            if get_ident() != self.thread:
-                raise cell.unreachable("a request to drain")
+            self.check_thread(cell, "told to drain")
             self.queue.put_marked(cell, DRAIN, SIGNAL)
             self.dispatch_queued()
 
@@ -316,11 +323,19 @@ class Tree(Dispatcher):
         self._context.run(self._tasks.start_soon, task)
 
     def check_thread(self, cell: Cell[Any] | None, what: str) -> None:
-        """Raise unless this is the thread that runs the system, or it is closed: then nothing can go wrong any more."""
-        if get_ident() != self.thread and self.thread:
+        """Raise unless this is the thread and event loop that run the system. A closed one is nobody's."""
+        if not self.thread:
+            return
+        who = self.name if cell is None else cell.path
+        if get_ident() != self.thread:
             raise WrongThread(
-                f"{self.name if cell is None else cell.path} was {what} from another thread than the one that runs the "
-                "system: let the outcome come back as a message (`then`), or use system.from_thread"
+                f"{who} was {what} from another thread than the one that runs the system: let the outcome come back as "
+                "a message (`then`), or use system.from_thread"
+            )
+        if self.where() is not self.here:
+            raise WrongEventLoop(
+                f"{who} was {what} from another event loop than the one that runs the system: do so in a task of that "
+                "loop (under trio-asyncio, on trio's side)"
             )
 
     # --- the tree
