@@ -219,7 +219,10 @@ class Actor(Generic[M]):
 
     def stop(self, reason: Exception | None = None) -> None:
         """Stop this actor once its turn is over. With a reason it has failed, as if that had left the turn."""
-        self._cell.system.stop_actor(self._cell, reason)
+        if reason is None:
+            self._cell.system.stop_actor(self._cell, None)
+        else:
+            self._cell.system.fail(self._cell, reason)
 
     def bind(self, cell: Cell[M]) -> None:
         """Give the actor its place in a system. Only the runtime calls this."""

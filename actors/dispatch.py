@@ -308,7 +308,7 @@ class Dispatcher:
         if isinstance(error, _FAILURES):
             error = as_exception(error)
         self.stop_actor(cell, error)
-        with suppress(RecursionError):  # where there is no room to tell, the actor's end still does
+        with suppress(Exception):  # no room on the stack, or a handler that raises: the actor's end still tells
             logger.error("%s failed and is stopped: %s", cell.path, told(error))
 
     def stop_actor(self, cell: Cell[Any], reason: BaseException | None) -> None:

@@ -8,13 +8,21 @@ import traceback
 from typing import cast
 
 
-def told(error: BaseException) -> str:
-    """The kinds and places of an exception and of what it came from, innermost last."""
+def told(error: BaseException, known: frozenset[int] = frozenset()) -> str:
+    """The kinds and places of an exception and of what it came from, innermost last.
+
+    Args:
+        error: the exception.
+        known: ids of those that are told already, since causes may go in circles.
+    """
+    if id(error) in known:
+        return f"{type(error).__name__}, as above\n"
+    known |= {id(error)}
     lines = [type(error).__name__, "\n", *traceback.format_tb(error.__traceback__)]
     inner = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if isinstance(error, BaseExceptionGroup):
         group = cast("BaseExceptionGroup[BaseException]", error)
-        lines += [f"with {told(member)}" for member in group.exceptions]
+        lines += [f"with {told(member, known)}" for member in group.exceptions]
     if inner is not None:
-        lines.append(f"from {told(inner)}")
+        lines.append(f"from {told(inner, known)}")
     return "".join(lines)

@@ -8,7 +8,7 @@ share is used up is told by `protocol.mailbox`.
 from collections import deque
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from actors.life import STARTING
 from actors.reply import Reply
@@ -34,6 +34,10 @@ SIGNAL: Final = Mark.SIGNAL
 
 Entry = tuple["Cell[Any]", Any, Reply[Any] | Mark | None, Any] | list[Any]
 """Receiver, message, reply slot or mark, origin. A list where it may be dropped again: then its receiver is None."""
+
+_FEW: Final = 16
+
+E = TypeVar("E", bound=Entry)
 
 Lost = Callable[["Cell[Any]", Any, str], None]
 
@@ -134,6 +138,18 @@ class Queue:
                 discarded.append((message, None))
         return discarded
 
+    def asker_gone(self, cell: "Cell[Any]") -> None:
+        """Somebody whose request waits has gone: it keeps nobody else out any more, and is skipped when its turn comes.
+
+        What is held for a slow start is cleared of such now and then, so that it cannot pile up.
+        """
+        cell.waiting -= 1
+        held = cell.holding
+        if held is not None and len(held) > 2 * cell.waiting + _FEW:
+            _keep(held, _is_wanted)
+            if cell.droppable is not None:
+                _keep(cell.droppable, _is_wanted)
+
     @staticmethod
     def _uncount(entry: Entry) -> None:
         """Take an actor's oldest request out of its mailbox's count; one whose asker has gone is out of it already."""
@@ -187,11 +203,11 @@ class Queue:
         else:
             entry[:] = (None,) * len(entry)
             if cell.holding and any(held is entry for held in cell.holding):
-                _clear_voids(cell.holding)
+                _keep(cell.holding, _is_no_void)
             else:
                 self._voids += 1
                 if self._voids * 2 > len(self.entries):
-                    _clear_voids(self.entries)
+                    _keep(self.entries, _is_no_void)
                     self._voids = 0
         return was
 
@@ -209,7 +225,16 @@ class Queue:
         )
 
 
-def _clear_voids(line: deque[Entry]) -> None:
-    kept = [entry for entry in line if entry[0] is not None]
+def _is_no_void(entry: Entry) -> bool:
+    return entry[0] is not None
+
+
+def _is_wanted(entry: Entry) -> bool:
+    mark: object = entry[2]
+    return not isinstance(mark, Reply) or mark.is_open
+
+
+def _keep(line: deque[E], is_kept: Callable[[E], bool]) -> None:
+    kept = [entry for entry in line if is_kept(entry)]
     line.clear()
     line.extend(kept)

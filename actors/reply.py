@@ -147,7 +147,7 @@ class Reply(Generic[R]):
             self.holder.open_replies.pop(self, None)
             self.holder.signal(AskerGone(self))
         elif state is _PENDING:
-            self.holder.waiting -= 1  # it is queued, and keeps nobody else out any more
+            self.holder.system.queue.asker_gone(self.holder)
 
 
 @message

@@ -8,6 +8,7 @@ It has no policy of its own. What happens to its children becomes an event of th
 import math
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from logging import getLogger
 from typing import Any, ClassVar, assert_never, cast
@@ -213,7 +214,8 @@ class Supervisor(Actor[SupervisorMessage]):
         except Exception as error:  # noqa: BLE001 - a start that fails is what the machine is for
             failed = StartFailed(f"{self.ref.path}/{child} could not be made ({type(error).__name__})")
             failed.__cause__ = error
-            logger.error("%s/%s could not be made: %s", self.ref.path, child, told(error))  # noqa: TRY400 - no texts
+            with suppress(Exception):
+                logger.error("%s/%s could not be made: %s", self.ref.path, child, told(error))  # noqa: TRY400
             self._events.append(events.StartFailed(child, failed))
             return
         self._refs[child] = cell

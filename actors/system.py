@@ -128,7 +128,7 @@ class System(Tree):
                 raise self._escalated
             if own is not exc and own is not None:
                 raise own  # without the cancellations, which were the system's own
-        if cancellation is not None and cancellation is not exc and not caught:
+        if cancellation is not None and exc is None and not caught:
             raise cancellation
         return caught if cancellation is not None and cancellation is exc else None
 

@@ -3,6 +3,7 @@
 import contextvars
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import suppress
 from functools import partial
 from inspect import iscoroutinefunction
 from logging import getLogger
@@ -198,6 +199,8 @@ class Tree(Dispatcher):
             cause, reason = reason, StartFailed(f"{cell.path} could not start ({type(reason).__name__})")
             reason.__cause__ = cause
         cell.reason = cell.reason or reason
+        if self.current is cell and self.current_reply is not None:
+            self.current_reply.kept = True  # its end answers what its last turn leaves open
         self.do_first(partial(self._begin_stop, cell, reason))
 
     def drain_actor(self, cell: Cell[Any]) -> None:
@@ -220,7 +223,8 @@ class Tree(Dispatcher):
             self.call_later(cell, seconds, partial(self._drain_overdue, cell, seconds))
 
     def _drain_overdue(self, cell: Cell[Any], seconds: float) -> None:
-        logger.warning("%s was still draining after %g s, and is stopped", cell.path, seconds)
+        with suppress(Exception):
+            logger.warning("%s was still draining after %g s, and is stopped", cell.path, seconds)
         self.stop_actor(cell, None)
 
     def _begin_stop(self, cell: Cell[Any], reason: BaseException | None) -> None:
