@@ -144,7 +144,10 @@ class Actor(Generic[M]):
         if cell is None or cell.system is not system:
             raise TypeError(f"{receiver!r} is not of {system!r}, so nothing can be forwarded to it")
         reply, system.current_reply = system.current_reply, None
+        if reply is not None and not reply.is_open:
+            reply = None  # answered already: what is passed on is told
         if reply is not None:
+            self._cell.open_replies.pop(reply, None)
             reply.kept = False
             reply.holder = cell
         try:

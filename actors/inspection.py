@@ -35,7 +35,7 @@ class Node:
 
     @override
     def __str__(self) -> str:
-        return "\n".join(_lines(self, 0))
+        return "\n".join(_lines(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,25 +71,33 @@ class Statistics:
     dropped_newest: int
 
 
-def _lines(node: Node, depth: int) -> Iterator[str]:
-    name = node.path.rpartition("/")[2] if depth else node.path
-    yield (
-        f"{'  ' * depth}{name} ({node.kind}) {node.state}, {node.uptime:.1f} s, waiting {node.waiting}, "
-        f"effects {node.effects}, restarts {node.restarts}"
-    )
-    for child in node.children:
-        yield from _lines(child, depth + 1)
+def _lines(root: Node) -> Iterator[str]:
+    left = [(root, 0)]
+    while left:
+        node, depth = left.pop()
+        name = node.path.rpartition("/")[2] if depth else node.path
+        yield (
+            f"{'  ' * depth}{name} ({node.kind}) {node.state}, {node.uptime:.1f} s, waiting {node.waiting}, "
+            f"effects {node.effects}, restarts {node.restarts}"
+        )
+        left += [(child, depth + 1) for child in reversed(node.children)]
 
 
 def look(cell: Cell[Any], now: float) -> Node:
     """An actor and those below it."""
-    return Node(
-        path=cell.path,
-        kind=type(cell.actor).__name__,
-        state=cell.life.value,
-        waiting=cell.waiting,
-        effects=len(cell.effects or ()),
-        restarts=cell.restarts,
-        uptime=now - cell.since,
-        children=tuple(look(child, now) for child in (cell.children or {}).values()),
-    )
+    cells = [cell]
+    for above in cells:
+        cells += (above.children or {}).values()
+    nodes: dict[Cell[Any], Node] = {}
+    for below in reversed(cells):  # children before their parents, however deep
+        nodes[below] = Node(
+            path=below.path,
+            kind=type(below.actor).__name__,
+            state=below.life.value,
+            waiting=below.waiting,
+            effects=len(below.effects or ()),
+            restarts=below.restarts,
+            uptime=now - below.since,
+            children=tuple(nodes[child] for child in (below.children or {}).values()),
+        )
+    return nodes[cell]

@@ -2,6 +2,7 @@
 
 from collections import deque
 from contextlib import suppress
+from dataclasses import field
 from typing import Any, Final
 
 from actors.named import NamedRef
@@ -23,7 +24,7 @@ class DeadLetter:
     """
 
     receiver: Ref[Any]
-    message: object
+    message: object = field(repr=False)  # it may hold what no log should
     reason: str
 
 

@@ -76,6 +76,8 @@ class Queue:
             self.entries.append((cell, message, ALWAYS, self.origin))
         elif cell.waiting < cell.mailbox.capacity and cell.droppable is None:
             cell.waiting += 1
+            if reply is not None:
+                reply.counted = True
             self.entries.append((cell, message, reply, self.origin))
         else:
             self._admit(self.entries, cell, message, reply)
@@ -112,8 +114,11 @@ class Queue:
         """Make what was taken the next one again."""
         cell, mark = entry[0], entry[2]
         if not isinstance(mark, Mark):
-            if mark is None or mark.is_open:
+            if mark is None:
                 cell.waiting += 1
+            elif mark.is_open:
+                cell.waiting += 1
+                mark.counted = True
             if cell.droppable is not None:
                 cell.droppable.appendleft(cast("list[Any]", entry))
         self.entries.appendleft(entry)
@@ -155,8 +160,11 @@ class Queue:
         """Take an actor's oldest request out of its mailbox's count; one whose asker has gone is out of it already."""
         cell: Cell[Any] = entry[0]
         reply = cast("Reply[Any] | None", entry[2])
-        if reply is None or reply.is_open:
+        if reply is None:
             cell.waiting -= 1
+        elif reply.counted:
+            cell.waiting -= 1
+            reply.counted = False
         if cell.droppable and cell.droppable[0] is entry:
             cell.droppable.popleft()
 
@@ -181,6 +189,8 @@ class Queue:
                 self.rejected += 1
                 raise self._full(cell, message)
         cell.waiting += 1
+        if reply is not None:
+            reply.counted = True
         if cell.droppable is None:
             line.append((cell, message, reply, self.origin))
         else:
@@ -193,10 +203,12 @@ class Queue:
 
     def _void_oldest(self, cell: "Cell[Any]", droppable: deque[list[Any]]) -> list[Any]:
         """Void the oldest request that counts. It keeps its place in the line, empty: finding it would cost a scan."""
-        while (reply := droppable[0][2]) is not None and not reply.is_open:
+        while (reply := droppable[0][2]) is not None and not reply.counted:
             droppable.popleft()  # its asker has gone
         entry = droppable.popleft()
         cell.waiting -= 1
+        if reply is not None:
+            reply.counted = False
         was = list(entry)
         if cell.holding and cell.holding[0] is entry:
             cell.holding.popleft()

@@ -79,7 +79,8 @@ class Ref(Generic[M_contra]):
     def drain(self) -> None:
         """Let the actor handle what is queued, and end in good order (`Actor.draining`). Returns at once.
 
-        What is sent to it from now on becomes a dead letter, and asks fail with `ActorStopped`. Nothing bounds how long
+        What is sent to it from now on becomes a dead letter, and asks fail with `ActorStopped`. An actor that has yet
+        to start is stopped, with what it was sent. Nothing bounds how long
         an actor drains but whoever asked for it: `stop` ends it at any time, and supervisors and systems do so by
         themselves. Draining again changes nothing.
         """

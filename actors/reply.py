@@ -44,15 +44,16 @@ class Reply(Generic[R]):
         is_open: whether somebody still waits for the answer. To be read only.
         holder: the actor that is to answer. Only the runtime sets it.
         kept: whether the holder keeps the slot beyond its turn. Only the runtime sets it.
+        counted: whether the request waits in the holder's mailbox, and takes up room there. Only the queue sets it.
     """
 
-    __slots__ = ("_event", "_state", "_value", "holder", "is_open", "kept", "request")
+    __slots__ = ("_event", "_state", "_value", "counted", "holder", "is_open", "kept", "request")
 
     def __init__(self, request: Request[R], holder: "Cell[Any]") -> None:
         self.request = request
         self.holder = holder
         self.is_open = True
-        self.kept = False
+        self.kept = self.counted = False
         self._state = _PENDING
         self._event: anyio.Event | None = None
         self._value: Any  # set with the state that says what it is
@@ -146,7 +147,8 @@ class Reply(Generic[R]):
         elif state is _PENDING and self.kept:
             self.holder.open_replies.pop(self, None)
             self.holder.signal(AskerGone(self))
-        elif state is _PENDING:
+        elif self.counted:
+            self.counted = False
             self.holder.system.queue.asker_gone(self.holder)
 
 

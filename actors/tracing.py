@@ -9,7 +9,7 @@ effect that the turn starts. Spans hold names of types and paths only: no conten
 
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from logging import getLogger
 from random import Random
@@ -55,8 +55,8 @@ class Turn:
 
     sender: "Ref[Any] | None"
     receiver: "Ref[Any]"
-    message: object
-    context: telemetry.Context
+    message: object = field(repr=False)  # it may hold what no log should
+    context: telemetry.Context = field(repr=False)
     at: float
     seconds: float
     error: BaseException | None
