@@ -80,9 +80,9 @@ class Ref(Generic[M_contra]):
         """Let the actor handle what is queued, and end in good order (`Actor.draining`). Returns at once.
 
         What is sent to it from now on becomes a dead letter, and asks fail with `ActorStopped`. An actor that has yet
-        to start is stopped, with what it was sent. Nothing bounds how long
-        an actor drains but whoever asked for it: `stop` ends it at any time, and supervisors and systems do so by
-        themselves. Draining again changes nothing.
+        to start is stopped, and what is held for it becomes dead letters. Nothing bounds how long an actor drains but
+        whoever asked for it: `stop` ends it at any time, and supervisors and systems do so by themselves. Draining
+        again changes nothing.
         """
         raise NotImplementedError
 

@@ -109,28 +109,28 @@ class System(Tree):
         own = exc
         if isinstance(exc, BaseExceptionGroup):
             own = cast("BaseExceptionGroup[BaseException]", exc).split(cancelled)[1]
-        is_cancellation = own is None or isinstance(own, cancelled)
-        cancellation: BaseException | None = cast("BaseException | None", exc) if is_cancellation else None
+        has_failed = own is not None and not isinstance(own, cancelled)
+        cancellation: BaseException | None = None if has_failed else cast("BaseException | None", exc)
         self._leaving = True
         try:
             if cancellation is None:
                 await self._shut_down_roots()
         except cancelled as interruption:
-            cancellation = interruption
+            # If the body has failed, that is what leaves: whoever cancelled meanwhile notices at the next checkpoint.
+            cancellation = None if has_failed else interruption
         finally:
             try:
                 with anyio.CancelScope(shield=True):
                     await self._stop_everything()
             finally:
-                caught = await self._leave_tasks(cancellation)
-        if self._escalated is not None:
-            if exc is None or (caught and cancellation is exc):
-                raise self._escalated
-            if own is not exc and own is not None:
-                raise own  # without the cancellations, which were the system's own
-        if cancellation is not None and exc is None and not caught:
+                caught = await self._leave_tasks(cancellation, has_failed=has_failed)
+        if self._escalated is not None and not has_failed and (exc is None or caught):
+            raise self._escalated
+        if self._escalated is not None and own is not None and own is not exc:
+            raise own  # without the cancellations, which were the system's own
+        if cancellation is not None and cancellation is not exc and not caught:
             raise cancellation
-        return caught if cancellation is not None and cancellation is exc else None
+        return caught if cancellation is exc else None
 
     async def _serve(self, scope: anyio.CancelScope, service: Callable[[], Awaitable[None]]) -> None:
         with scope:
@@ -156,7 +156,7 @@ class System(Tree):
         self.do_first(self._stop_roots)
         await self._all_ended.wait()
 
-    async def _leave_tasks(self, cancellation: BaseException | None) -> bool | None:
+    async def _leave_tasks(self, cancellation: BaseException | None, *, has_failed: bool) -> bool | None:
         # Cut short by Ctrl-C, or by a cancellation that knows no shields (asyncio's own): still nothing runs on.
         for cell in self.cells():
             for effect in list(cell.effects or ()):
@@ -170,6 +170,10 @@ class System(Tree):
             if cancellation is None:
                 return await self._tasks.__aexit__(None, None, None)
             return await self._tasks.__aexit__(type(cancellation), cancellation, cancellation.__traceback__)
+        except anyio.get_cancelled_exc_class():
+            if has_failed:
+                return False
+            raise
         finally:
             self._answer_whoever_waits()
             self.thread = 0

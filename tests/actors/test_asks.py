@@ -4,7 +4,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from actors import Actor, Ref, Unclaimed, open_system
+from actors import Actor, Mailbox, Ref, Unclaimed, open_system
 from actors.cell import ASKS_BETWEEN_YIELDS, Cell
 from actors.reply import AskerGone
 from protocol.errors import ActorStopped, AskTimeout, NoReply
@@ -156,3 +156,38 @@ async def test_an_ask_in_a_cancelled_scope_sends_nothing() -> None:
                 await ref.ask(Keep())
         assert scope.cancelled_caught
         assert notebook.kept == []
+
+
+@pytest.mark.holds("R2")
+async def test_who_asks_an_actor_that_stops_in_that_turn_is_told_why() -> None:
+    class Quitter(Actor[Forget | Read]):
+        def receive(self, message: Forget | Read) -> None:
+            self.stop(ValueError("enough") if isinstance(message, Read) else None)
+
+    async with open_system() as system:
+        with pytest.raises(ActorStopped) as caught:
+            await system.spawn(Quitter(), name="one").ask(Read())
+        assert isinstance(caught.value.__cause__, ValueError)
+        assert system.failures == 1
+        with pytest.raises(ActorStopped):
+            await system.spawn(Quitter(), name="two").ask(Forget())
+        assert system.failures == 1
+
+
+@pytest.mark.holds("R2")
+async def test_what_is_forwarded_once_it_is_answered_is_told_and_takes_up_no_room_for_good() -> None:
+    class Back(Notebook):
+        mailbox = Mailbox(2)
+
+    class Front(Actor[Read]):
+        def receive(self, message: Read) -> None:
+            self.reply(["from the front"])
+            self.forward(back, message)
+
+    async with open_system() as system:
+        notebook = Back()
+        back = system.spawn(notebook, name="back")
+        front = system.spawn(Front(), name="front")
+        for _ in range(5):
+            assert await front.ask(Read()) == ["from the front"]
+        assert system.tree()[0].waiting == 0

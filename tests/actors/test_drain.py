@@ -304,3 +304,16 @@ async def test_the_bodys_own_exception_wins_over_one_that_escalates(when: str) -
                     await anyio.sleep_forever()
             finally:
                 raise LookupError("mine")
+
+
+async def test_an_exception_of_the_body_leaves_also_if_the_leaving_is_cancelled() -> None:
+    scope = anyio.CancelScope()
+
+    class Slow(Actor[Any]):
+        def draining(self) -> None:
+            scope.cancel()
+
+    with pytest.raises(LookupError, match="mine"), scope:
+        async with open_system() as system:
+            system.spawn(Slow())
+            raise LookupError("mine")
