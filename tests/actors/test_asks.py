@@ -1,5 +1,7 @@
 """Asks and replies: every ask ends, and what was granted is never lost. On both event loops."""
 
+import asyncio
+
 import anyio
 import anyio.lowlevel
 import pytest
@@ -62,6 +64,21 @@ async def test_an_answer_given_to_an_asker_that_is_cancelled_before_it_wakes_com
             tasks.cancel_scope.cancel()
         values = [signal.value for signal in notebook.signals if isinstance(signal, Unclaimed)]
         assert taken + values == ["granted"], "taken by the asker or handed back, and never both"
+
+
+@pytest.mark.holds("L2")
+@pytest.mark.backends("asyncio")
+async def test_an_answer_given_to_a_task_that_asyncio_cancels_before_it_wakes_comes_back() -> None:
+    async with open_system() as system:
+        notebook = Notebook()
+        ref = system.spawn(notebook, name="notebook")
+        asking = asyncio.ensure_future(ref.ask(Keep()))
+        await anyio.wait_all_tasks_blocked()
+        ref.tell(Answer("granted"))
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        assert [signal.value for signal in notebook.signals if isinstance(signal, Unclaimed)] == ["granted"]
 
 
 async def test_a_kept_reply_that_was_answered_is_not_held_on_to() -> None:
