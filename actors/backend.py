@@ -56,7 +56,7 @@ def current_backend() -> Backend:
     loop = asyncio.get_running_loop()
     return Backend(
         now=loop.time,
-        check_cancelled=_check_cancelled_on_asyncio,
+        check_cancelled=partial(_check_cancelled_on_asyncio, loop),
         where=loop.is_running,
         here=True,
         run_soon=lambda work, context: loop.call_soon_threadsafe(work, context=context),
@@ -69,13 +69,13 @@ def nowhere() -> object:
     return None
 
 
-def _check_cancelled_on_asyncio() -> Awaitable[None] | None:
+def _check_cancelled_on_asyncio(loop: asyncio.AbstractEventLoop) -> Awaitable[None] | None:
     """Whether a cancellation was delivered to the task.
 
     One that was asked for but has not reached the task yet is left to the next point at which the task waits, as
     everywhere on asyncio.
     """
-    task = asyncio.current_task()
+    task = asyncio.current_task(loop)  # which without its loop costs a system call, on CPython before 3.12
     if task is None or not task.cancelling():
         return None
     return anyio.lowlevel.checkpoint_if_cancelled()  # which knows whether a shield is between

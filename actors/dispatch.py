@@ -199,7 +199,7 @@ class Dispatcher:
 
     def _drain(self, budget: float, *, has_room: bool = False) -> None:
         lane, queue = self._lane, self.queue
-        started = turns = 0.0
+        turns, started = 0, 0.0
         while True:
             if lane:
                 if not has_room:

@@ -105,7 +105,9 @@ class Queue:
                 cell.held.append(entry)
             else:
                 mark = entry[2]
-                if mark is not ALWAYS and mark is not SIGNAL:
+                if mark is None and cell.droppable is None:
+                    cell.waiting -= 1
+                elif mark is not ALWAYS and mark is not SIGNAL:
                     self._uncount(entry)
                 return entry
         return None
