@@ -147,7 +147,6 @@ class Actor(Generic[M]):
         if reply is not None and not reply.is_open:
             reply = None  # answered already: what is passed on is told
         if reply is not None:
-            self._cell.open_replies.pop(reply, None)
             reply.kept = False
             reply.holder = cell
         try:

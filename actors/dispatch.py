@@ -268,6 +268,7 @@ class Dispatcher:
         else:
             if reply is not None and self.current_reply is reply and reply.is_open:
                 if reply.kept:
+                    reply.listed = True
                     cell.open_replies[reply] = None
                 else:
                     reply.forgotten()

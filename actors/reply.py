@@ -44,16 +44,17 @@ class Reply(Generic[R]):
         is_open: whether somebody still waits for the answer. To be read only.
         holder: the actor that is to answer. Only the runtime sets it.
         kept: whether the holder keeps the slot beyond its turn. Only the runtime sets it.
+        listed: whether the slot is among the holder's `open_replies`. Only the runtime sets it.
         counted: whether the request waits in the holder's mailbox, and takes up room there. Only the queue sets it.
     """
 
-    __slots__ = ("_event", "_state", "_value", "counted", "holder", "is_open", "kept", "request")
+    __slots__ = ("_event", "_state", "_value", "counted", "holder", "is_open", "kept", "listed", "request")
 
     def __init__(self, request: Request[R], holder: "Cell[Any]") -> None:
         self.request = request
         self.holder = holder
         self.is_open = True
-        self.kept = self.counted = False
+        self.kept = self.listed = self.counted = False
         self._state = _PENDING
         self._event: anyio.Event | None = None
         self._value: Any  # set with the state that says what it is
@@ -68,13 +69,13 @@ class Reply(Generic[R]):
         Raises:
             WrongThread: this is not the thread that runs the system.
         """
-        if self.kept:
+        if self.listed:
             self.holder.system.check_thread(self.holder, "told to answer")
         if self.is_open:
             self.is_open = False
             self._state = _ANSWERED
             self._value = value
-            if self._event is not None or self.kept:
+            if self._event is not None or self.listed:
                 self._filled()
         elif self._state is _GONE:
             self.holder.signal(Unclaimed(self, value))
@@ -85,7 +86,7 @@ class Reply(Generic[R]):
         Raises:
             WrongThread: this is not the thread that runs the system.
         """
-        if self.kept:
+        if self.listed:
             self.holder.system.check_thread(self.holder, "told to answer")
         if self.is_open:
             self.is_open = False
@@ -96,7 +97,7 @@ class Reply(Generic[R]):
     def _filled(self) -> None:
         if self._event is not None:
             self._event.set()
-        if self.kept:
+        if self.listed:
             self.holder.open_replies.pop(self, None)
 
     # --- for the runtime
