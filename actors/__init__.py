@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from actors.actor import Actor, Signal
 from actors.clock import Clock
 from actors.effect import Cancelled, Effect, Failed, Outcome, Succeeded
-from actors.inspection import Node, Statistics
+from actors.inspection import ActorStatus, Statistics
 from actors.letters import DeadLetter, DeadLetters
 from actors.ref import Ref, Terminated
 from actors.reply import AskerGone, Reply, Unclaimed
@@ -19,6 +19,28 @@ from actors.system import System, open_system
 from actors.thread import FromThread
 from actors.timer import Timer
 from protocol.child import ChildSpec, ChildState, ChildStatus
+from protocol.errors import (
+    ActorError,
+    ActorReused,
+    ActorStopped,
+    AskInTurn,
+    AskTimeout,
+    ChildRunning,
+    InvalidName,
+    InvalidSettings,
+    MailboxFull,
+    NameTaken,
+    NoReply,
+    NoTurn,
+    RestartIntensityReached,
+    StartFailed,
+    StartTimeout,
+    SystemClosed,
+    TroupeError,
+    UnknownChild,
+    WrongEventLoop,
+    WrongThread,
+)
 from protocol.mailbox import Mailbox, Overflow
 from protocol.message import Answer, Request, message
 from protocol.restart import Backoff, Restart, Strategy
@@ -53,11 +75,18 @@ _WITH_THE_POOL: Final = {
 
 __all__ = [
     "Actor",
+    "ActorError",
+    "ActorReused",
+    "ActorStatus",
+    "ActorStopped",
     "Answer",
+    "AskInTurn",
+    "AskTimeout",
     "AskerGone",
     "Backoff",
     "Borrowing",
     "Cancelled",
+    "ChildRunning",
     "ChildSpec",
     "ChildState",
     "ChildStatus",
@@ -70,10 +99,15 @@ __all__ = [
     "Effect",
     "Failed",
     "FromThread",
+    "InvalidName",
+    "InvalidSettings",
     "KeyStats",
     "Lease",
     "Mailbox",
-    "Node",
+    "MailboxFull",
+    "NameTaken",
+    "NoReply",
+    "NoTurn",
     "Outcome",
     "Overflow",
     "Pool",
@@ -84,20 +118,28 @@ __all__ = [
     "Request",
     "Restart",
     "RestartChild",
+    "RestartIntensityReached",
     "Signal",
     "StartChild",
+    "StartFailed",
+    "StartTimeout",
     "Statistics",
     "Strategy",
     "StreamableHttp",
     "Succeeded",
     "Supervisor",
     "System",
+    "SystemClosed",
     "TerminateChild",
     "Terminated",
     "Timer",
+    "TroupeError",
     "Unclaimed",
+    "UnknownChild",
     "Upstream",
     "WhichChildren",
+    "WrongEventLoop",
+    "WrongThread",
     "message",
     "open_pool",
     "open_system",

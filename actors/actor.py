@@ -2,7 +2,9 @@
 
 from collections.abc import Awaitable, Callable
 from functools import partial
+from inspect import iscoroutinefunction
 from random import Random
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import anyio.to_thread
@@ -14,7 +16,7 @@ from actors.named import NamedRef, resolve
 from actors.ref import Ref, Terminated
 from actors.reply import AskerGone, Reply, Unclaimed
 from actors.timer import Timer
-from protocol.errors import InvalidSettings, MailboxFull
+from protocol.errors import InvalidSettings, MailboxFull, NoTurn
 from protocol.mailbox import Mailbox
 
 if TYPE_CHECKING:
@@ -56,6 +58,15 @@ class Actor(Generic[M]):
     settles_itself: ClassVar[bool] = False
     """Whether the actor itself says when it has started. For the runtime's supervisors."""
 
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name == "_cell":
+                text = f"this {type(self).__name__} has not been spawned yet: do in `started` what you do in `__init__`"
+            else:
+                text = f"{type(self).__name__!r} object has no attribute {name!r}"
+            raise AttributeError(text)
+
     # --- hooks
 
     async def starting(self) -> None:
@@ -70,7 +81,7 @@ class Actor(Generic[M]):
 
     def receive(self, message: M) -> None:
         """Handle one message."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no `receive`, and was sent {type(message).__name__}")
 
     def signal(self, signal: Signal) -> None:
         """Handle what the runtime has to say: `Terminated`, `AskerGone`, `Unclaimed`. Ignored unless overridden."""
@@ -117,8 +128,17 @@ class Actor(Generic[M]):
         return self._cell.system.now()
 
     def reply(self, value: Any) -> None:
-        """Answer the request of this turn. Does nothing if the message was told rather than asked."""
-        current = self._cell.system.current_reply
+        """Answer the request of this turn. Does nothing if the message was told rather than asked.
+
+        In an effect or a thread there is no turn: keep the reply, and answer it when the outcome has come.
+
+        Raises:
+            NoTurn: this actor has no turn now.
+        """
+        system = self._cell.system
+        if system.current is not self._cell or get_ident() != system.thread:
+            raise self._no_turn("reply")
+        current = system.current_reply
         if current is not None:
             current.answer(value)
 
@@ -127,8 +147,12 @@ class Actor(Generic[M]):
 
         Raises:
             LookupError: the message was told, not asked.
+            NoTurn: this actor has no turn now.
         """
-        current = self._cell.system.current_reply
+        system = self._cell.system
+        if system.current is not self._cell or get_ident() != system.thread:
+            raise self._no_turn("keep a reply")
+        current = system.current_reply
         if current is None:
             raise LookupError(f"{self._cell.path}: this message was told, not asked, so it has no reply to keep")
         current.kept = True
@@ -138,8 +162,14 @@ class Actor(Generic[M]):
         """Pass a message on, with the reply slot of this turn: `receiver` answers in this actor's place.
 
         If its mailbox is full, it is the asker that is told.
+
+        Raises:
+            NoTurn: this actor has no turn now.
+            TypeError: `receiver` is not of this system.
         """
         system = self._cell.system
+        if system.current is not self._cell or get_ident() != system.thread:
+            raise self._no_turn("forward")
         cell = resolve(receiver)
         if cell is None or cell.system is not system:
             raise TypeError(f"{receiver!r} is not of {system!r}, so nothing can be forwarded to it")
@@ -189,6 +219,8 @@ class Actor(Generic[M]):
     def start(self, run: Callable[[], Awaitable[T]], *, then: Callable[[Outcome[T]], M]) -> Effect:
         """Start a task. When it ends, `then` makes its outcome a message, which arrives here.
 
+        `run` is a function to be called, not a coroutine: `lambda: fetch(url)`, or `partial(fetch, url)`.
+
         The task runs in the context that was current when the system opened, not in the sender's. It is cancelled when
         the actor stops, and the actor has not ended before it has.
         """
@@ -198,12 +230,23 @@ class Actor(Generic[M]):
         """Run a function that blocks in a worker thread; otherwise as `start`.
 
         A thread cannot be interrupted: when the effect is cancelled, the function still runs to its end, and the actor
-        has not ended before.
+        has not ended before. So leaving the system waits for it, whatever `shutdown` says.
+
+        Raises:
+            TypeError: it is a coroutine function, which `start` is for.
         """
+        if iscoroutinefunction(function):
+            raise TypeError(f"{self._cell.path} cannot run a coroutine function in a thread: give it to `start`")
         return self.start(partial(anyio.to_thread.run_sync, function), then=then)
 
     def after(self, seconds: float, message: M) -> Timer:
-        """Send this actor a message later, unless the timer is cancelled or the actor stops."""
+        """Send this actor a message later, unless the timer is cancelled or the actor stops.
+
+        Raises:
+            InvalidSettings: `seconds` is not a number.
+        """
+        if seconds != seconds:  # noqa: PLR0124 - not-a-number
+            raise InvalidSettings(f"{self._cell.path} cannot be sent a message after {seconds!r} s")
         return self._cell.system.start_timer(self._cell, seconds, message)
 
     def every(self, seconds: float, message: M) -> Timer:
@@ -225,6 +268,12 @@ class Actor(Generic[M]):
             self._cell.system.stop_actor(self._cell, None)
         else:
             self._cell.system.fail(self._cell, reason)
+
+    def _no_turn(self, what: str) -> NoTurn:
+        return NoTurn(
+            f"{self._cell.path} cannot {what}: it has no turn now. In an effect, a thread or a `then` there is none: "
+            "keep the reply in the turn of its request, and answer it in the turn of the outcome"
+        )
 
     def bind(self, cell: Cell[M]) -> None:
         """Give the actor its place in a system. Only the runtime calls this."""

@@ -9,11 +9,14 @@ from collections.abc import Awaitable, Callable
 from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import anyio.lowlevel
 import sniffio
 import trio
+
+_flavour: Final = sniffio.thread_local
+"""Has the name of the library whose code runs in this thread, where that library sets it: trio and trio-asyncio do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +27,8 @@ class Backend:
         now: the loop's clock, in seconds; virtual under a virtual clock.
         check_cancelled: what to await in order to learn whether the calling task was cancelled, without yielding if it
             was not; None if that is known already.
-        where: with the thread, says which event loop calls. On asyncio: whether the loop runs, since a thread runs one
-            at a time. On trio: which library's code runs, since a task cannot be started from a callback of
-            trio-asyncio's.
+        where: with the thread, says which event loop calls: a task cannot be started from another one's code, such as a
+            callback of trio-asyncio's, or a task of trio as asyncio's guest.
         here: what `where` says on this event loop.
         run_soon: run something on the loop, from any thread, in a context. Raises RuntimeError once the loop has ended.
         library: what sniffio calls the loop.
@@ -48,7 +50,7 @@ def current_backend() -> Backend:
         return Backend(
             now=clock.current_time,
             check_cancelled=trio.lowlevel.checkpoint_if_cancelled,
-            where=partial(getattr, sniffio.thread_local, "name"),
+            where=partial(getattr, _flavour, "name"),
             here="trio",
             run_soon=lambda work, context: token.run_sync_soon(context.run, work),
             library="trio",
@@ -57,11 +59,16 @@ def current_backend() -> Backend:
     return Backend(
         now=loop.time,
         check_cancelled=partial(_check_cancelled_on_asyncio, loop),
-        where=loop.is_running,
-        here=True,
+        where=partial(_flavour_on_asyncio, loop),
+        here=None,
         run_soon=lambda work, context: loop.call_soon_threadsafe(work, context=context),
         library="asyncio",
     )
+
+
+def _flavour_on_asyncio(loop: asyncio.AbstractEventLoop) -> object:
+    """None if it is the loop that calls: it runs (a thread runs one at a time), and no guest of it does."""
+    return _flavour.name if loop.is_running() else "another event loop"
 
 
 def nowhere() -> object:

@@ -7,6 +7,8 @@ password. Whoever needs the text has the exception itself, as the reason in `Ter
 import traceback
 from typing import cast
 
+from protocol.errors import TroupeError
+
 
 def told(error: BaseException, known: frozenset[int] = frozenset()) -> str:
     """The kinds and places of an exception and of what it came from, innermost last.
@@ -18,7 +20,9 @@ def told(error: BaseException, known: frozenset[int] = frozenset()) -> str:
     if id(error) in known:
         return f"{type(error).__name__}, as above\n"
     known |= {id(error)}
-    lines = [type(error).__name__, "\n", *traceback.format_tb(error.__traceback__)]
+    # Troupe's own texts hold no secrets.
+    text = f": {error}" if isinstance(error, TroupeError) else ""
+    lines = [type(error).__name__, text, "\n", *traceback.format_tb(error.__traceback__)]
     inner = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if isinstance(error, BaseExceptionGroup):
         group = cast("BaseExceptionGroup[BaseException]", error)

@@ -10,7 +10,7 @@ from actors.cell import Cell
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class ActorStatus:
     """A living actor, as it was when it was looked at.
 
     Attributes:
@@ -31,7 +31,7 @@ class Node:
     effects: int
     restarts: int
     uptime: float
-    children: "tuple[Node, ...]"
+    children: "tuple[ActorStatus, ...]"
 
     @override
     def __str__(self) -> str:
@@ -71,7 +71,7 @@ class Statistics:
     dropped_newest: int
 
 
-def _lines(root: Node) -> Iterator[str]:
+def _lines(root: ActorStatus) -> Iterator[str]:
     left = [(root, 0)]
     while left:
         node, depth = left.pop()
@@ -83,14 +83,14 @@ def _lines(root: Node) -> Iterator[str]:
         left += [(child, depth + 1) for child in reversed(node.children)]
 
 
-def look(cell: Cell[Any], now: float) -> Node:
+def look(cell: Cell[Any], now: float) -> ActorStatus:
     """An actor and those below it."""
     cells = [cell]
     for above in cells:
         cells += (above.children or {}).values()
-    nodes: dict[Cell[Any], Node] = {}
+    nodes: dict[Cell[Any], ActorStatus] = {}
     for below in reversed(cells):  # children before their parents, however deep
-        nodes[below] = Node(
+        nodes[below] = ActorStatus(
             path=below.path,
             kind=type(below.actor).__name__,
             state=below.life.value,

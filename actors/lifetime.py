@@ -115,11 +115,16 @@ class Lifetime(Tree):
         """Let what is at the top of the tree end in good order, the last one started first."""
         for root in reversed(list(self._roots.values())):
             if root.life is not STOPPED:
-                ended = self._ends[root] = anyio.Event()
+                ended = self.end_of(root)
                 self.shut_down(root, None)
                 if not ended.is_set():
                     await ended.wait()
-                del self._ends[root]
+
+    def end_of(self, cell: Cell[Any]) -> anyio.Event:
+        """Set once that actor, which has yet to end, has ended."""
+        if cell not in self._ends:
+            self._ends[cell] = anyio.Event()
+        return self._ends[cell]
 
     async def _stop_everything(self) -> None:
         self._all_ended = anyio.Event()
@@ -156,6 +161,9 @@ class Lifetime(Tree):
                 reply.holder_stopped(cell.reason)
             self.queue.release(cell)
             self.settle(cell, has_started=False)
+        for ended in self._ends.values():
+            ended.set()
+        self._ends.clear()
         self._lane.clear()
         self.drain(float("inf"))
 
@@ -165,9 +173,11 @@ class Lifetime(Tree):
         self._note_if_empty()
 
     @override
-    def root_ended(self, cell: Cell[Any], *, is_told: bool) -> None:
-        if (ended := self._ends.get(cell)) is not None:
+    def actor_ended(self, cell: Cell[Any], *, is_told: bool) -> None:
+        if (ended := self._ends.pop(cell, None)) is not None:
             ended.set()
+        if cell.parent is not None:
+            return
         if cell.reason is not None and cell.actor.escalates and not is_told:
             self._escalated = self._escalated or cell.reason
             self._tasks.cancel_scope.cancel()

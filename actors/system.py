@@ -13,9 +13,10 @@ import anyio.lowlevel
 from actors.actor import Actor
 from actors.cell import Cell
 from actors.clock import Clock
-from actors.inspection import Node, Statistics, look
+from actors.inspection import ActorStatus, Statistics, look
+from actors.life import STOPPED
 from actors.lifetime import Lifetime
-from actors.named import NamedRef
+from actors.named import NamedRef, resolve
 from actors.ref import Ref
 from actors.thread import FromThread
 from protocol.errors import ActorStopped, AskInTurn, InvalidName, StartFailed, SystemClosed, WrongEventLoop, WrongThread
@@ -90,7 +91,7 @@ class System(Lifetime):
             StartTimeout: its start took longer than its class's `start_timeout`. Nothing of it is left.
             ActorStopped: it was stopped before it had started.
 
-        Cancellation: the actor is stopped.
+        Cancellation: the actor is told to stop; its name is free once it has (`ended`).
         """
         self._check_open(actor)
         await anyio.lowlevel.checkpoint_if_cancelled()
@@ -107,6 +108,21 @@ class System(Lifetime):
             raise ActorStopped(f"{cell.path} was stopped before it had started") from cell.reason
         return cell
 
+    async def ended(self, ref: Ref[Any]) -> BaseException | None:
+        """Wait until an actor has ended, with all its children and effects: its name is free again.
+
+        Returns:
+            What ended it, None if it was stopped; at once if it has ended already, or nobody is meant.
+
+        Cancellation: changes nothing for the actor.
+        """
+        cell = resolve(ref)
+        if cell is None:
+            return None
+        if cell.life is not STOPPED:
+            await self.end_of(cell).wait()
+        return cell.reason
+
     def find(self, path: str) -> Ref[Any] | None:
         """The living actor with this path, such as `/troupe/registry` or, from the top of the tree, `registry`.
 
@@ -121,7 +137,7 @@ class System(Lifetime):
         """
         return NamedRef(self, path if path.startswith("/") else f"/{self.name}/{path}")
 
-    def tree(self) -> tuple[Node, ...]:
+    def tree(self) -> tuple[ActorStatus, ...]:
         """The living actors at the top of the tree, each with those below it. As text, a node draws itself."""
         return tuple(look(root, self.now()) for root in self._roots.values())
 
@@ -193,7 +209,8 @@ class System(Lifetime):
     def _check_open(self, actor: Actor[Any]) -> None:
         kind = type(actor).__name__
         if not self.thread or self._leaving:
-            raise SystemClosed(f"the system {self.name} is not open, so no {kind} can be started in it")
+            state = "being left" if self.thread else "not open"
+            raise SystemClosed(f"the system {self.name} is {state}, so no {kind} can be started in it")
         if get_ident() != self.thread:
             raise WrongThread(f"{kind} cannot be started in {self.name} from another thread than the one that runs it")
         if self.where() is not self.here:

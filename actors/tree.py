@@ -5,7 +5,7 @@ from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import suppress
 from functools import partial
-from inspect import iscoroutinefunction
+from inspect import iscoroutinefunction, isgeneratorfunction
 from logging import getLogger
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
@@ -27,6 +27,7 @@ from protocol.errors import (
     ActorReused,
     ActorStopped,
     InvalidName,
+    InvalidSettings,
     NameTaken,
     StartFailed,
     StartTimeout,
@@ -107,6 +108,8 @@ class Tree(Dispatcher):
         self.check_thread(parent, f"told to start {name}")
         self._check_start(actor, name, parent)
         siblings = self._siblings(parent)
+        if mailbox is not None and not isinstance(mailbox, Mailbox):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidSettings(f"{name} cannot be given {mailbox!r} for a mailbox: make a Mailbox")
         cell = self.make_cell(actor, name, parent, mailbox or actor.mailbox)
         cell.settled = settled
         siblings[name] = cell
@@ -139,22 +142,21 @@ class Tree(Dispatcher):
             return f"{'/' + self.name if parent is None else parent.path}/{name}"
 
         kind = type(actor)
+        if not isinstance(actor, Actor):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"{path()} cannot be started: {actor!r} is no object of an Actor's class")
         if not isinstance(name, str) or not name or "/" in name:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidName(f"{path()} is no path for an actor: a name is text, not empty, and without a slash")
         if parent is not None and not parent.has_turns:
             raise ActorStopped(f"{parent.path} has stopped and cannot start {name}")
         if kind not in self._has_starting:
-            for hook in TURNS:
-                if iscoroutinefunction(getattr(kind, hook)):
-                    raise TypeError(
-                        f"{path()} cannot be started: {kind.__name__}.{hook} is a coroutine function, and turns never "
-                        "await. What must wait is started as an effect"
-                    )
+            _check_class(kind, path())
             self._has_starting[kind] = kind.starting is not Actor[Any].starting
         if getattr(actor, "_cell", None) is not None:
             raise ActorReused(f"{path()} cannot be started: this {kind.__name__} was started before; make another")
-        if name in self._siblings(parent):
-            raise NameTaken(f"{path()} is alive: stop it first, or choose another name")
+        if (namesake := self._siblings(parent).get(name)) is not None:
+            if namesake.has_turns:
+                raise NameTaken(f"{path()} is alive: stop it first, or choose another name")
+            raise NameTaken(f"{path()} is still stopping: wait for its end (`ended`, `watch`), or choose another name")
 
     def _begin(self, cell: Cell[Any]) -> None:
         if cell.life is not STARTING:
@@ -262,14 +264,13 @@ class Tree(Dispatcher):
             for watcher in cell.watchers or ():
                 watcher.signal(Terminated(cell, cell.reason))
             cell.watchers = None
-            if cell.parent is None:
-                self.root_ended(cell, is_told=is_told)
+            self.actor_ended(cell, is_told=is_told)
             cell = cell.parent
         if fatal is not None:
             raise fatal
 
-    def root_ended(self, cell: Cell[Any], *, is_told: bool) -> None:
-        """An actor at the top of the tree has ended. `is_told`: somebody waited for its start, and knows why."""
+    def actor_ended(self, cell: Cell[Any], *, is_told: bool) -> None:
+        """An actor has ended. `is_told`: somebody waited for its start, and knows why."""
         raise NotImplementedError
 
     # --- what actors hold
@@ -277,6 +278,10 @@ class Tree(Dispatcher):
     def start_effect(self, cell: Cell[Any], run: Callable[[], Awaitable[Any]], then: Callable[[Any], Any]) -> Effect:
         """Start a task for an actor, in the context that was current when the system opened."""
         self.check_thread(cell, "told to start an effect")
+        if not callable(run) or not callable(then):
+            raise TypeError(
+                f"{cell.path} cannot start an effect: `run` and `then` are functions, called when it is time"
+            )
         if not cell.has_turns:
             raise ActorStopped(f"{cell.path} has stopped and cannot start an effect")
         effect = Effect(cell, run, lambda outcome: self.deliver(cell, then(outcome)))
@@ -357,3 +362,24 @@ class Tree(Dispatcher):
         for cell in cells:
             cells += (cell.children or {}).values()
         return iter(cells)
+
+
+def _check_class(kind: type[Actor[Any]], path: str) -> None:
+    """Raise if actors of a class could not work, and would show it only later."""
+    for hook in TURNS:
+        function = getattr(kind, hook)
+        if iscoroutinefunction(function) or isgeneratorfunction(function):
+            raise TypeError(
+                f"{path} cannot be started: {kind.__name__}.{hook} is a coroutine or generator function, and turns "
+                "never await. What must wait is started as an effect"
+            )
+    if not iscoroutinefunction(kind.starting):
+        raise TypeError(f"{path} cannot be started: {kind.__name__}.starting must be an `async def`")
+    for name in ("shutdown", "start_timeout"):
+        seconds: object = getattr(kind, name)
+        if not isinstance(seconds, (int, float)) or not seconds >= 0:
+            raise InvalidSettings(
+                f"{path} cannot be started: {kind.__name__}.{name} must be seconds of at least 0, not {seconds!r}"
+            )
+    if not isinstance(kind.mailbox, Mailbox):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidSettings(f"{path} cannot be started: {kind.__name__}.mailbox must be a Mailbox")

@@ -4,8 +4,7 @@ from itertools import cycle
 
 import anyio
 
-from actors import Actor, ChildSpec, Outcome, Reply, Request, Succeeded, Supervisor, message, open_system
-from protocol.errors import ActorStopped
+from actors import Actor, ActorStopped, ChildSpec, Outcome, Reply, Request, Succeeded, Supervisor, message, open_system
 
 WORKERS = ["worker-1", "worker-2", "worker-3"]
 

@@ -36,7 +36,7 @@ class ChildSpec(Generic[A_co]):
         start: makes a new one, each time it is started.
         restart: after which ends it is started again. A text is turned into the `Restart` of that name.
         shutdown: seconds that it may take to end in good order before it is stopped at once. 0 stops it at once,
-            `math.inf` lets it take as long as it takes, None leaves it to the runtime.
+            `math.inf` lets it take as long as it takes, None means what its class says.
 
     Raises:
         InvalidSettings: a value is of the wrong kind or out of its range; the message names the child and the value.

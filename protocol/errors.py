@@ -167,6 +167,10 @@ class AskInTurn(ActorError):
     """An ask was made inside a turn, where nothing can be awaited."""
 
 
+class NoTurn(ActorError, LookupError):
+    """What an actor does in its turn was done outside of one: in an effect, or in a thread."""
+
+
 class StartFailed(ActorError):
     """An actor's start raised, so the actor never ran. Its cause is what was raised."""
 

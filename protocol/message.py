@@ -14,8 +14,8 @@ R_co = TypeVar("R_co", covariant=True)
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def message(declared: type[T]) -> type[T]:
-    """Make `declared` a message: slotted, compared by value, frozen to the type checker."""
-    return dataclass(slots=True)(declared)
+    """Make `declared` a message: slotted, compared and hashed by value, frozen to the type checker."""
+    return dataclass(slots=True, unsafe_hash=True)(declared)  # unsafe only for who changes one, which nobody may
 
 
 class Request(Generic[R_co]):
