@@ -5,7 +5,7 @@ from functools import partial
 from inspect import iscoroutinefunction
 from random import Random
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Self, TypeVar
 
 import anyio.to_thread
 
@@ -27,6 +27,16 @@ N = TypeVar("N")
 T = TypeVar("T")
 
 Signal = Terminated | AskerGone | Unclaimed
+
+
+class _Unspawned:
+    """Stands where an actor will have its place in a system, and says so to whoever looks for that too early."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError("this actor has not been spawned yet: do in `started` what you do in `__init__`")
+
+
+UNSPAWNED: Final[Any] = _Unspawned()
 
 
 class Actor(Generic[M]):
@@ -58,14 +68,11 @@ class Actor(Generic[M]):
     settles_itself: ClassVar[bool] = False
     """Whether the actor itself says when it has started. For the runtime's supervisors."""
 
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any:
-            if name == "_cell":
-                text = f"this {type(self).__name__} has not been spawned yet: do in `started` what you do in `__init__`"
-            else:
-                text = f"{type(self).__name__!r} object has no attribute {name!r}"
-            raise AttributeError(text)
+    def __new__(cls, *_: Any, **__: Any) -> Self:
+        """Make an actor that has no place in a system yet."""
+        actor = super().__new__(cls)
+        actor._cell = UNSPAWNED
+        return actor
 
     # --- hooks
 
@@ -274,6 +281,11 @@ class Actor(Generic[M]):
             f"{self._cell.path} cannot {what}: it has no turn now. In an effect, a thread or a `then` there is none: "
             "keep the reply in the turn of its request, and answer it in the turn of the outcome"
         )
+
+    @property
+    def is_spawned(self) -> bool:
+        """Whether the actor has, or had, its place in a system."""
+        return self._cell is not UNSPAWNED
 
     def bind(self, cell: Cell[M]) -> None:
         """Give the actor its place in a system. Only the runtime calls this."""

@@ -151,7 +151,7 @@ class Tree(Dispatcher):
         if kind not in self._has_starting:
             _check_class(kind, path())
             self._has_starting[kind] = kind.starting is not Actor[Any].starting
-        if getattr(actor, "_cell", None) is not None:
+        if actor.is_spawned:
             raise ActorReused(f"{path()} cannot be started: this {kind.__name__} was started before; make another")
         if (namesake := self._siblings(parent).get(name)) is not None:
             if namesake.has_turns:

@@ -123,7 +123,7 @@ def test_what_needs_a_system_says_so_before_there_is_one() -> None:
         def __init__(self) -> None:
             self.every(1.0, "tick")
 
-    with pytest.raises(AttributeError, match="this Hasty has not been spawned yet: do in `started`"):
+    with pytest.raises(AttributeError, match="this actor has not been spawned yet: do in `started`"):
         Hasty()
 
 
