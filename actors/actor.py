@@ -14,7 +14,7 @@ from actors.effect import Effect, Outcome
 from actors.letters import DeadLetters
 from actors.named import NamedRef, resolve
 from actors.ref import Ref, Terminated
-from actors.reply import AskerGone, Reply, Unclaimed
+from actors.reply import ANSWERED, AskerGone, Reply, Unclaimed
 from actors.timer import Timer
 from protocol.errors import InvalidSettings, MailboxFull, NoTurn
 from protocol.mailbox import Mailbox
@@ -146,7 +146,13 @@ class Actor(Generic[M]):
         if system.current is not self._cell or get_ident() != system.thread:
             raise self._no_turn("reply")
         current = system.current_reply
-        if current is not None:
+        if current is None:
+            return
+        if current.is_open and current.event is None and not current.listed:  # as `answer`, without the call
+            current.is_open = False
+            current.state = ANSWERED
+            current.value = value
+        else:
             current.answer(value)
 
     def keep_reply(self) -> Reply[Any]:
@@ -220,7 +226,7 @@ class Actor(Generic[M]):
             self._cell.unwatch(ref)
             return
         # The name may mean somebody else by now than whom it meant when the watch began.
-        for watched in [known for known in self._cell.watched or () if known.path == ref.path]:
+        for watched in [known for known in self._cell.all_watched if known.path == ref.path]:
             self._cell.unwatch(watched)
 
     def start(self, run: Callable[[], Awaitable[T]], *, then: Callable[[Outcome[T]], M]) -> Effect:

@@ -49,7 +49,7 @@ def current_backend() -> Backend:
         clock = trio.lowlevel.current_clock()
         return Backend(
             now=clock.current_time,
-            check_cancelled=trio.lowlevel.checkpoint_if_cancelled,
+            check_cancelled=_checker_on_trio(),
             where=partial(getattr, _flavour, "name"),
             here="trio",
             run_soon=lambda work, context: token.run_sync_soon(context.run, work),
@@ -58,17 +58,12 @@ def current_backend() -> Backend:
     loop = asyncio.get_running_loop()
     return Backend(
         now=loop.time,
-        check_cancelled=partial(_check_cancelled_on_asyncio, loop),
-        where=partial(_flavour_on_asyncio, loop),
+        check_cancelled=_checker_on_asyncio(loop),
+        where=_where_on_asyncio(loop),
         here=None,
         run_soon=lambda work, context: loop.call_soon_threadsafe(work, context=context),
         library="asyncio",
     )
-
-
-def _flavour_on_asyncio(loop: asyncio.AbstractEventLoop) -> object:
-    """None if it is the loop that calls: it runs (a thread runs one at a time), and no guest of it does."""
-    return _flavour.name if loop.is_running() else "another event loop"
 
 
 def nowhere() -> object:
@@ -76,13 +71,53 @@ def nowhere() -> object:
     return None
 
 
-def _check_cancelled_on_asyncio(loop: asyncio.AbstractEventLoop) -> Awaitable[None] | None:
+# What follows makes functions, since to call one costs less than to call a `partial` of one.
+
+
+def _where_on_asyncio(loop: asyncio.AbstractEventLoop) -> Callable[[], object]:
+    """What says None if it is the loop that calls: it runs (a thread runs one at a time), and no guest of it does."""
+    is_running = loop.is_running
+
+    def where() -> object:
+        return _flavour.name if is_running() else "another event loop"
+
+    return where
+
+
+def _checker_on_asyncio(loop: asyncio.AbstractEventLoop) -> Callable[[], Awaitable[None] | None]:
     """Whether a cancellation was delivered to the task.
 
     One that was asked for but has not reached the task yet is left to the next point at which the task waits, as
     everywhere on asyncio.
     """
-    task = asyncio.current_task(loop)  # which without its loop costs a system call, on CPython before 3.12
-    if task is None or not task.cancelling():
+    current_task = asyncio.current_task
+
+    def check() -> Awaitable[None] | None:
+        task = current_task(loop)  # which without its loop costs a system call, on CPython before 3.12
+        if task is None or not task.cancelling():
+            return None
+        return anyio.lowlevel.checkpoint_if_cancelled()  # which knows whether a shield is between
+
+    return check
+
+
+def _checker_on_trio() -> Callable[[], Awaitable[None] | None]:
+    """Whether the task is cancelled. trio tells by a coroutine, which costs as much as a turn, so its task is asked.
+
+    How that is done is trio's own affair, and may change: then it is the coroutine after all.
+    """
+    current_task = trio.lowlevel.current_task
+    checkpoint_if_cancelled = trio.lowlevel.checkpoint_if_cancelled
+    if not isinstance(_is_cancelled(current_task()), bool):
+        return checkpoint_if_cancelled
+
+    def check() -> Awaitable[None] | None:
+        if current_task()._cancel_status.effectively_cancelled:  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+            return checkpoint_if_cancelled()
         return None
-    return anyio.lowlevel.checkpoint_if_cancelled()  # which knows whether a shield is between
+
+    return check
+
+
+def _is_cancelled(task: trio.lowlevel.Task) -> object:
+    return getattr(getattr(task, "_cancel_status", None), "effectively_cancelled", None)

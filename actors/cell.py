@@ -4,7 +4,7 @@ One object serves as both, since a system holds a hundred thousand of them: an i
 """
 
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
@@ -12,8 +12,10 @@ import anyio.lowlevel
 from typing_extensions import override
 
 from actors.life import RUNNING, STARTING, STOPPED, STOPPING
+from actors.links import Links, each, has_link, with_link, without_link
 from actors.ref import Ref, Terminated
-from actors.reply import Reply
+from actors.reply import ANSWERED, TAKEN, Reply
+from actors.siblings import Siblings, made_name
 from protocol.errors import SystemClosed, WrongEventLoop, WrongThread
 from protocol.mailbox import Mailbox, Overflow
 from protocol.message import Request
@@ -35,27 +37,31 @@ R = TypeVar("R")
 class Cell(Ref[M_contra], Generic[M_contra]):
     """An actor's state as far as the runtime is concerned.
 
-    The containers stay None until they are used. They are dicts also where a set would do: a set's order depends on
-    addresses, and a run under a seed must not.
+    What an actor need not have costs it nothing until it has it, and nothing when it has it no more.
+
+    Attributes:
+        label: its name, or the number that makes the name of one that was given none.
+        tells_parent: whether its parent watches it. So the watch that is the most frequent takes no room.
+        effects, timers, replies, watchers, watched: see `actors.links`. Among `watched` are no living children.
+        family: its children; see `actors.siblings`.
     """
 
     __slots__ = (
-        "_name",
-        "_replies",
         "actor",
-        "children",
         "droppable",
         "effects",
+        "family",
         "has_started",
         "holding",
+        "label",
         "life",
         "mailbox",
         "parent",
         "reason",
-        "restarts",
-        "settled",
+        "replies",
         "since",
         "system",
+        "tells_parent",
         "timers",
         "waiting",
         "watched",
@@ -63,37 +69,42 @@ class Cell(Ref[M_contra], Generic[M_contra]):
     )
 
     def __init__(
-        self, system: "System", actor: "Actor[M_contra]", name: str, parent: "Cell[Any] | None", mailbox: Mailbox
+        self,
+        system: "System",
+        actor: "Actor[M_contra]",
+        label: str | int,
+        parent: "Cell[Any] | None",
+        mailbox: Mailbox,
     ) -> None:
         self.system = system
         self.actor = actor
         self.parent = parent
         self.mailbox = mailbox
         self.life = STARTING
-        self.since = system.now()
-        self.restarts = self.waiting = 0
-        self.has_started = False
+        self.since = system.moment()
+        self.waiting = 0
+        self.has_started = self.tells_parent = False
         self.reason: BaseException | None = None
-        self.settled: Callable[[bool], None] | None = None
-        self.children: dict[str, Cell[Any]] | None = None
-        self.effects: dict[Effect, None] | None = None
-        self.timers: dict[Alarm, None] | None = None
-        self.watchers: dict[Cell[Any], None] | None = None
-        self.watched: dict[Ref[Any], None] | None = None
+        self.family: Siblings | Cell[Any] | None = None
+        self.effects: Links[Effect] = None
+        self.timers: Links[Alarm] = None
+        self.replies: Links[Reply[Any]] = None
+        self.watchers: Links[Cell[Any]] = None
+        self.watched: Links[Ref[Any]] = None
         self.holding: deque[Entry] | None = None
         self.droppable: deque[list[Any]] | None = deque() if mailbox.overflow is Overflow.DROP_OLDEST else None
-        self._replies: dict[Reply[Any], None] | None = None
-        self._name = name
+        self.label = label
 
     @property
     @override
     def name(self) -> str:
-        return self._name
+        label = self.label
+        return label if isinstance(label, str) else made_name(self.actor, label)
 
     @property
     @override
     def path(self) -> str:
-        names = [self._name]
+        names = [self.name]
         above = self.parent
         while above is not None:
             names.append(above.name)
@@ -128,10 +139,10 @@ class Cell(Ref[M_contra], Generic[M_contra]):
         if get_ident() != system.thread or system.where() is not system.here:
             raise self.unreachable(type(request).__name__)
         # Before the request is sent: so there is no point to be cancelled at between an answer and its return.
-        system.asks += 1
-        if system.asks % ASKS_BETWEEN_YIELDS == 0:
+        system.asks = asks = system.asks + 1
+        if asks % ASKS_BETWEEN_YIELDS == 0:
             await anyio.lowlevel.checkpoint()
-        elif (check := system.backend.check_cancelled()) is not None:
+        elif (check := system.check_cancelled()) is not None:
             await check
         reply = Reply(request, self)
         if system.is_busy:
@@ -142,6 +153,9 @@ class Cell(Ref[M_contra], Generic[M_contra]):
             system.dispatch(self, request, reply)
         if reply.is_open:
             return await reply.wait(timeout)
+        if reply.state is ANSWERED:  # as `take`, without the call
+            reply.state = TAKEN
+            return reply.value
         return reply.take()
 
     @override
@@ -162,26 +176,54 @@ class Cell(Ref[M_contra], Generic[M_contra]):
     def watch(self, watched: Ref[Any]) -> None:
         """Have this actor sent a `Terminated` when that one ends, or now if it has ended."""
         self.system.check_thread(self, "told to watch")
-        if self.watched is None:
-            self.watched = {}
-        elif watched in self.watched:
+        if has_link(self.watched, watched):
             return
-        self.watched[watched] = None
         if not isinstance(watched, Cell) or watched.life is STOPPED:
+            self.watched = with_link(self.watched, watched)
             self.signal(Terminated(watched, watched.reason if isinstance(watched, Cell) else None))
-        elif watched.watchers is None:
-            watched.watchers = {self: None}
+        elif watched.parent is self:
+            watched.tells_parent = True
         else:
-            watched.watchers[self] = None
+            self.watched = with_link(self.watched, watched)
+            watched.watchers = with_link(watched.watchers, self)
 
     def unwatch(self, watched: Ref[Any]) -> None:
         """Undo `watch`: also a `Terminated` that is queued already is not delivered."""
-        if self.forget_watched(watched) and isinstance(watched, Cell) and watched.watchers:
-            watched.watchers.pop(self, None)
+        if isinstance(watched, Cell):
+            if watched.parent is self:
+                watched.tells_parent = False
+            watched.watchers = without_link(watched.watchers, self)
+        self.forget_watched(watched)
 
     def forget_watched(self, watched: Ref[Any]) -> bool:
-        """Take that actor off the list of those that are watched. Whether it was on it."""
-        return bool(self.watched) and self.watched.pop(watched, self) is None
+        """Take that actor, whose end is told, off the list of those that are watched. Whether it was on it."""
+        known = has_link(self.watched, watched)
+        self.watched = without_link(self.watched, watched)
+        return known
+
+    def tell_end(self) -> None:
+        """Tell those who watch that this actor has ended."""
+        if self.tells_parent and self.parent is not None:
+            self.tells_parent = False
+            self.parent.watched = with_link(self.parent.watched, self)
+            self.parent.signal(Terminated(self, self.reason))
+        watchers, self.watchers = self.watchers, None
+        for watcher in each(watchers):
+            watcher.signal(Terminated(self, self.reason))
+
+    @property
+    def all_watched(self) -> "tuple[Ref[Any], ...]":
+        """Those that the actor watches: its living children, and the others."""
+        others = each(self.watched)
+        return others if self.family is None else (*(child for child in self.children if child.tells_parent), *others)
+
+    @property
+    def children(self) -> "tuple[Cell[Any], ...]":
+        """The actor's children, in the order of their start."""
+        family = self.family
+        if family is None:
+            return ()
+        return (family,) if isinstance(family, Cell) else tuple(family.values())
 
     @property
     def has_turns(self) -> bool:
@@ -191,7 +233,7 @@ class Cell(Ref[M_contra], Generic[M_contra]):
     @property
     def has_dependants(self) -> bool:
         """Whether a child or an effect has yet to end."""
-        return bool(self.children or self.effects)
+        return self.family is not None or self.effects is not None
 
     @property
     def held(self) -> "deque[Entry]":
@@ -201,11 +243,9 @@ class Cell(Ref[M_contra], Generic[M_contra]):
         return self.holding
 
     @property
-    def open_replies(self) -> dict[Reply[Any], None]:
+    def open_replies(self) -> tuple[Reply[Any], ...]:
         """The replies that the actor keeps and has yet to answer."""
-        if self._replies is None:
-            self._replies = {}
-        return self._replies
+        return each(self.replies)
 
     def unreachable(self, name: str) -> Exception:
         """Why what is named so cannot be sent from here."""

@@ -2,11 +2,14 @@
 
 from asyncio import CancelledError, current_task
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
+from actors.links import with_link
 from protocol.message import message
 
 if TYPE_CHECKING:
+    from anyio import CancelScope
+
     from actors.cell import Cell
 
 T = TypeVar("T")
@@ -37,19 +40,14 @@ Outcome = Succeeded[T] | Failed | Cancelled
 class Effect:
     """A running effect, as its actor sees it."""
 
-    __slots__ = ("_ended", "_owner", "_run", "_scope")
+    __slots__ = ("_owner", "_scope")
 
-    def __init__(
-        self, owner: "Cell[Any]", run: Callable[[], Awaitable[Any]], ended: Callable[[Outcome[Any]], None]
-    ) -> None:
+    def __init__(self, owner: "Cell[Any]") -> None:
         self._owner = owner
-        # Shielded: only its actor ends an effect, and so in good order.
-        self._scope = owner.system.new_scope()
-        self._run = run
-        self._ended = ended
-        if owner.effects is None:
-            owner.effects = {}
-        owner.effects[self] = None
+        # Shielded: only its actor ends an effect, and so in good order. It is large, and actors keep effects that have
+        # ended: those have none.
+        self._scope: CancelScope | None = owner.system.new_scope()
+        owner.effects = with_link(owner.effects, self)
 
     def cancel(self) -> None:
         """Cancel the task. Its outcome still arrives, once it has ended; that is `Cancelled` unless it ended before.
@@ -58,16 +56,17 @@ class Effect:
             WrongThread: this is not the thread that runs the system.
         """
         self._owner.system.check_thread(self._owner, "told to cancel an effect")
-        self._scope.cancel()
+        if self._scope is not None:
+            self._scope.cancel()
 
-    async def execute(self) -> None:
-        """Run to the end, and tell the owner. Only the system calls this, in a task of its own."""
+    async def execute(self, run: Callable[[], Awaitable[Any]], ended: Callable[[Outcome[Any]], None]) -> None:
+        """Run to the end, and tell the owner. Only the system calls this, once, in a task of its own."""
         outcome: Outcome[Any] = Cancelled()
         try:
             try:
-                with self._scope:
-                    if not self._scope.cancel_called:
-                        outcome = Succeeded(await self._run())
+                with cast("CancelScope", self._scope) as scope:
+                    if not scope.cancel_called:
+                        outcome = Succeeded(await run())
             except Exception as error:  # noqa: BLE001 - whatever it is, it is the owner's to judge
                 outcome = Failed(error)
             except CancelledError as error:
@@ -81,7 +80,8 @@ class Effect:
                     raise
                 outcome = Failed(ExceptionGroup(group.message, [as_exception(error) for error in group.exceptions]))
         finally:
-            self._owner.system.effect_ended(self._owner, self, lambda: self._ended(outcome))
+            self._scope = None
+            self._owner.system.effect_ended(self._owner, self, lambda: ended(outcome))
 
 
 def as_exception(error: BaseException) -> Exception:

@@ -7,6 +7,7 @@ from typing import Any
 from typing_extensions import override
 
 from actors.cell import Cell
+from actors.links import each
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ def look(cell: Cell[Any], now: float) -> ActorStatus:
     """An actor and those below it."""
     cells = [cell]
     for above in cells:
-        cells += (above.children or {}).values()
+        cells += above.children
     nodes: dict[Cell[Any], ActorStatus] = {}
     for below in reversed(cells):  # children before their parents, however deep
         nodes[below] = ActorStatus(
@@ -95,9 +96,9 @@ def look(cell: Cell[Any], now: float) -> ActorStatus:
             kind=type(below.actor).__name__,
             state=below.life.value,
             waiting=below.waiting,
-            effects=len(below.effects or ()),
-            restarts=below.restarts,
+            effects=len(each(below.effects)),
+            restarts=below.system.restarted.get(below, 0),
             uptime=now - below.since,
-            children=tuple(nodes[child] for child in (below.children or {}).values()),
+            children=tuple(nodes[child] for child in below.children),
         )
     return nodes[cell]

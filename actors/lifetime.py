@@ -16,6 +16,7 @@ from actors.backend import current_backend
 from actors.cell import Cell
 from actors.clock import Clock
 from actors.life import STOPPED
+from actors.links import each
 from actors.timer import Timers
 from actors.tree import Tree
 from protocol.errors import SystemClosed
@@ -51,6 +52,7 @@ class Lifetime(Tree):
         # A turn may run in a callback of the loop, where there is no task for sniffio to tell the loop by.
         self._context.run(sniffio.current_async_library_cvar.set, self.backend.library)
         self.where, self.here = self.backend.where, self.backend.here
+        self.check_cancelled = self.backend.check_cancelled
         self.clock = self._given_clock or Clock()
         # anyio finds out anew at each call which event loop runs: the loop's own clock is asked directly.
         self.now = self.clock.now if self._given_clock is not None else self.backend.now
@@ -134,7 +136,7 @@ class Lifetime(Tree):
     async def _leave_tasks(self, cancellation: BaseException | None, *, has_failed: bool) -> bool | None:
         # Cut short by Ctrl-C, or by a cancellation that knows no shields (asyncio's own): still nothing runs on.
         for cell in self.cells():
-            for effect in list(cell.effects or ()):
+            for effect in each(cell.effects):
                 effect.cancel()
         self._takes_tasks = False
         for scope in self._services:
@@ -157,13 +159,14 @@ class Lifetime(Tree):
         """All actors have ended, or will have no more turns: what is queued is undeliverable, and who asked is told."""
         for cell in self.cells():
             cell.life = STOPPED
-            for reply in list(cell.open_replies):
+            for reply in cell.open_replies:
                 reply.holder_stopped(cell.reason)
             self.queue.release(cell)
             self.settle(cell, has_started=False)
         for ended in self._ends.values():
             ended.set()
         self._ends.clear()
+        self.restarted.clear()
         self._lane.clear()
         self.drain(float("inf"))
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 import anyio
 
 from actors.life import DRAINING
+from actors.links import without_link
 from protocol.errors import ActorStopped, AskTimeout, NoReply
 from protocol.message import Request, message
 
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 
-class _State(Enum):
+class State(Enum):
+    """What has become of a reply slot."""
+
     PENDING = auto()
     ANSWERED = auto()
     FAILED = auto()
@@ -25,11 +28,11 @@ class _State(Enum):
 
 
 # On Python 3.11 looking a member up in its Enum takes ten times as long as looking up a name.
-_PENDING: Final = _State.PENDING
-_ANSWERED: Final = _State.ANSWERED
-_FAILED: Final = _State.FAILED
-_TAKEN: Final = _State.TAKEN
-_GONE: Final = _State.GONE
+PENDING: Final = State.PENDING
+ANSWERED: Final = State.ANSWERED
+FAILED: Final = State.FAILED
+TAKEN: Final = State.TAKEN
+GONE: Final = State.GONE
 
 
 class Reply(Generic[R]):
@@ -45,19 +48,22 @@ class Reply(Generic[R]):
         holder: the actor that is to answer. Only the runtime sets it.
         kept: whether the holder keeps the slot beyond its turn. Only the runtime sets it.
         listed: whether the slot is among the holder's `open_replies`. Only the runtime sets it.
+        state: what has become of it. Only the runtime sets it.
+        value: the answer, or the error. Only the runtime sets it.
+        event: what the asker waits on, if it does. Only the runtime sets it.
         counted: whether the request waits in the holder's mailbox, and takes up room there. Only the queue sets it.
     """
 
-    __slots__ = ("_event", "_state", "_value", "counted", "holder", "is_open", "kept", "listed", "request")
+    __slots__ = ("counted", "event", "holder", "is_open", "kept", "listed", "request", "state", "value")
 
     def __init__(self, request: Request[R], holder: "Cell[Any]") -> None:
         self.request = request
         self.holder = holder
         self.is_open = True
         self.kept = self.listed = self.counted = False
-        self._state = _PENDING
-        self._event: anyio.Event | None = None
-        self._value: Any  # set with the state that says what it is
+        self.state = PENDING
+        self.event: anyio.Event | None = None
+        self.value: Any  # set with the state that says what it is
 
     # --- for actors
 
@@ -73,11 +79,11 @@ class Reply(Generic[R]):
             self.holder.system.check_thread(self.holder, "told to answer")
         if self.is_open:
             self.is_open = False
-            self._state = _ANSWERED
-            self._value = value
-            if self._event is not None or self.listed:
+            self.state = ANSWERED
+            self.value = value
+            if self.event is not None or self.listed:
                 self._filled()
-        elif self._state is _GONE:
+        elif self.state is GONE:
             self.holder.signal(Unclaimed(self, value))
 
     def fail(self, error: Exception) -> None:
@@ -90,15 +96,15 @@ class Reply(Generic[R]):
             self.holder.system.check_thread(self.holder, "told to answer")
         if self.is_open:
             self.is_open = False
-            self._state = _FAILED
-            self._value = error
+            self.state = FAILED
+            self.value = error
             self._filled()
 
     def _filled(self) -> None:
-        if self._event is not None:
-            self._event.set()
+        if self.event is not None:
+            self.event.set()
         if self.listed:
-            self.holder.open_replies.pop(self, None)
+            self.holder.replies = without_link(self.holder.replies, self)
 
     # --- for the runtime
 
@@ -117,14 +123,14 @@ class Reply(Generic[R]):
 
     def take(self) -> R:
         """The answer, which is the asker's from now on."""
-        state, self._state = self._state, _TAKEN
-        if state is _FAILED:
-            raise self._value
-        return self._value
+        state, self.state = self.state, TAKEN
+        if state is FAILED:
+            raise self.value
+        return self.value
 
     async def wait(self, timeout: float | None) -> R:
         """Wait for the answer and take it. However this ends, nothing that was granted is lost."""
-        event = self._event = anyio.Event()
+        event = self.event = anyio.Event()
         try:
             if timeout is None:
                 await event.wait()
@@ -141,12 +147,12 @@ class Reply(Generic[R]):
 
     def _withdraw(self) -> None:
         """The asker goes, cancelled or out of time: hand back what is in the slot, or tell whoever keeps it."""
-        state, self._state = self._state, _GONE
+        state, self.state = self.state, GONE
         self.is_open = False
-        if state is _ANSWERED:
-            self.holder.signal(Unclaimed(self, self._value))
-        elif state is _PENDING and self.kept:
-            self.holder.open_replies.pop(self, None)
+        if state is ANSWERED:
+            self.holder.signal(Unclaimed(self, self.value))
+        elif state is PENDING and self.kept:
+            self.holder.replies = without_link(self.holder.replies, self)
             self.holder.signal(AskerGone(self))
         elif self.counted:
             self.counted = False

@@ -220,11 +220,12 @@ class Supervisor(Actor[SupervisorMessage]):
             return
         self._refs[child] = cell
         self._ids[cell] = child
-        cell.restarts = self._starts.get(child, 0)
-        self._starts[child] = cell.restarts + 1
-        if cell.restarts:
+        restarts = self._starts.get(child, 0)
+        self._starts[child] = restarts + 1
+        if restarts:
             system.restarts += 1
-            logger.warning("%s is started again (restart %d)", cell.path, cell.restarts)
+            system.restarted[cell] = restarts
+            logger.warning("%s is started again (restart %d)", cell.path, restarts)
         self.watch(cell)
 
     def _settled(self, child: str, has_started: bool) -> None:  # noqa: FBT001 - a callback

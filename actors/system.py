@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from random import Random
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -76,7 +76,7 @@ class System(Lifetime):
         """
         self._check_open(actor)
         cell = self.start_actor(actor, name, None, mailbox=mailbox, settled=_told_by_return)
-        cell.settled = None
+        self.starts.pop(cell, None)
         if not cell.has_started and isinstance(cell.reason, StartFailed):
             raise cell.reason
         return cell
@@ -166,13 +166,11 @@ class System(Lifetime):
     def find_cell(self, path: str) -> Cell[Any] | None:
         """The cell of the living actor with this path."""
         names = path.removeprefix(f"/{self.name}/").split("/")
-        cells = cast("dict[str, Cell[Any]] | None", self._roots)
         cell: Cell[Any] | None = None
         for name in names:
-            cell = (cells or {}).get(name)
+            cell = self.find_child(cell, name)
             if cell is None:
                 return None
-            cells = cell.children
         return cell
 
     def check_place(self, receiver: object, what: str) -> None:

@@ -9,6 +9,7 @@ import anyio
 from typing_extensions import override
 
 from actors.clock import Clock
+from actors.links import with_link, without_link
 
 if TYPE_CHECKING:
     from actors.cell import Cell
@@ -25,9 +26,7 @@ class Alarm:
 
     def __init__(self, owner: "Cell[Any]") -> None:
         self._owner: Cell[Any] | None = owner
-        if owner.timers is None:
-            owner.timers = {}
-        owner.timers[self] = None
+        owner.timers = with_link(owner.timers, self)
 
     @property
     def is_set(self) -> bool:
@@ -55,8 +54,8 @@ class Alarm:
 
     def _unset(self) -> "Cell[Any] | None":
         owner, self._owner = self._owner, None
-        if owner is not None and owner.timers is not None:
-            owner.timers.pop(self, None)
+        if owner is not None:
+            owner.timers = without_link(owner.timers, self)
         return owner
 
 
@@ -78,23 +77,35 @@ class Call(Alarm):
 class Timer(Alarm):
     """A message to come, once or again and again."""
 
-    __slots__ = ("_every", "_message")
+    __slots__ = ("_message",)
 
-    def __init__(self, owner: "Cell[Any]", message: Any, every: float | None) -> None:
+    def __init__(self, owner: "Cell[Any]", message: Any) -> None:
         super().__init__(owner)
         self._message = message
+
+    @override
+    def fire(self) -> None:
+        owner = self._unset()
+        if owner is not None:
+            owner.system.deliver(owner, self._message)
+
+
+class Beat(Timer):
+    """A message to come again and again."""
+
+    __slots__ = ("_every",)
+
+    def __init__(self, owner: "Cell[Any]", message: Any, every: float) -> None:
+        super().__init__(owner, message)
         self._every = every
 
     @override
     def fire(self) -> None:
-        owner = self._owner if self._every is not None else self._unset()
-        if owner is not None:
-            owner.system.deliver(owner, self._message)
+        if self._owner is not None:
+            self._owner.system.deliver(self._owner, self._message)
 
     @override
     def again(self, due: float, now: float) -> float | None:
-        if self._every is None:
-            return None
         # On the beat, but never in arrears: what was missed while the process stood still is left out.
         return max(due + self._every * ((now - due) // self._every + 1), math.nextafter(now, math.inf))
 

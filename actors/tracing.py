@@ -131,6 +131,7 @@ class TracedSystem(System):
 
     def __init__(self, name: str, clock: "Clock | None", random: Random | None, hook: TraceHook | None) -> None:
         super().__init__(name, clock, random)
+        self.watches_turns = True
         self.queue = self._traced = TracedQueue(self)
         self._hook = hook
         self._error: BaseException | None = None
@@ -142,13 +143,13 @@ class TracedSystem(System):
 
     @override
     def make_cell(
-        self, actor: "Actor[M_contra]", name: str, parent: Cell[Any] | None, mailbox: "Mailbox"
+        self, actor: "Actor[M_contra]", label: str | int, parent: Cell[Any] | None, mailbox: "Mailbox"
     ) -> Cell[M_contra]:
-        return TracedCell(self, actor, name, parent, mailbox)
+        return TracedCell(self, actor, label, parent, mailbox)
 
     @override
-    def turn(self, cell: Cell[Any], message: Any, reply: Reply[Any] | None, *, is_answer: bool = False) -> None:
-        self._watched(cell, message, partial(super().turn, cell, message, reply, is_answer=is_answer))
+    def turn(self, cell: Cell[Any], message: Any, reply: Reply[Any] | None, is_answer: bool = False) -> None:
+        self._watched(cell, message, partial(super().turn, cell, message, reply, is_answer))
 
     @override
     def run_hook(self, cell: Cell[Any], about: object, hook: Callable[[], None]) -> None:

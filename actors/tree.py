@@ -5,7 +5,6 @@ from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import suppress
 from functools import partial
-from inspect import iscoroutinefunction, isgeneratorfunction
 from logging import getLogger
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
@@ -19,10 +18,12 @@ from actors.actor import Actor
 from actors.cell import Cell
 from actors.dispatch import DRAIN, Dispatcher
 from actors.effect import Effect, Failed, Outcome, Succeeded
+from actors.hooks import check_class
 from actors.life import RUNNING, STARTING, STOPPED, STOPPING
+from actors.links import each, without_link
 from actors.mailbox import SIGNAL
-from actors.ref import Terminated
-from actors.timer import Alarm, Call, Timer, Timers
+from actors.siblings import Siblings, find_child, made_name, with_child, without_child
+from actors.timer import Alarm, Beat, Call, Timer, Timers
 from protocol.errors import (
     ActorReused,
     ActorStopped,
@@ -41,7 +42,8 @@ if TYPE_CHECKING:
 
 M = TypeVar("M")
 
-TURNS: Final = ("receive", "started", "signal", "draining", "stopped")
+ONE_MOMENT: Final = 0.001
+"""Seconds within which it is not told apart who started first."""
 
 logger = getLogger("troupe")
 
@@ -56,19 +58,24 @@ class Tree(Dispatcher):
         started: how many ever did.
         effects: how many run.
         restarts: how many actors were started by a supervisor in the place of one that ended.
+        restarted: those of them that live, and how often that was done for each.
+        starts: whom to tell of the starts that somebody waits for, or of ends without one.
     """
 
     __slots__ = (
         "_context",
         "_has_starting",
+        "_moment",
         "_roots",
         "_tasks",
         "alive",
         "effects",
         "name",
         "now",
+        "restarted",
         "restarts",
         "started",
+        "starts",
         "timers",
     )
     name: str
@@ -80,7 +87,10 @@ class Tree(Dispatcher):
     def __init__(self) -> None:
         super().__init__()
         self.alive = self.started = self.effects = self.restarts = 0
-        self._roots: dict[str, Cell[Any]] = {}
+        self.starts: dict[Cell[Any], Callable[[bool], None]] = {}
+        self.restarted: dict[Cell[Any], int] = {}
+        self._roots = Siblings()
+        self._moment = 0.0
         self._has_starting: dict[type, bool] = {}
 
     # --- how actors start
@@ -103,57 +113,70 @@ class Tree(Dispatcher):
             mailbox: the bound of its mailbox; None means that of its class.
             settled: called with True once it has started, or with False if it has ended without.
         """
-        if name is None:
-            name = self._make_name(actor, parent)
-        self.check_thread(parent, f"told to start {name}")
+        self.check_thread(parent, f"told to start {name or type(actor).__name__}")
         self._check_start(actor, name, parent)
-        siblings = self._siblings(parent)
+        label = self._make_number(actor, parent) if name is None else name
         if mailbox is not None and not isinstance(mailbox, Mailbox):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InvalidSettings(f"{name} cannot be given {mailbox!r} for a mailbox: make a Mailbox")
-        cell = self.make_cell(actor, name, parent, mailbox or actor.mailbox)
-        cell.settled = settled
-        siblings[name] = cell
+            raise InvalidSettings(
+                f"{name or type(actor).__name__} cannot be given {mailbox!r} for a mailbox: make a Mailbox"
+            )
+        cell = self.make_cell(actor, label, parent, mailbox or actor.mailbox)
+        if settled is not None:
+            self.starts[cell] = settled
+        if parent is None:
+            self._roots[label] = cell
+        else:
+            parent.family = with_child(parent.family, cell)
         self.alive += 1
         self.started += 1
         actor.bind(cell)
         self.do_first(partial(self._begin, cell))
         return cell
 
-    def make_cell(self, actor: Actor[M], name: str, parent: Cell[Any] | None, mailbox: Mailbox) -> Cell[M]:
+    def make_cell(self, actor: Actor[M], label: str | int, parent: Cell[Any] | None, mailbox: Mailbox) -> Cell[M]:
         """The cell of a new actor."""
-        return Cell(cast("System", self), actor, name, parent, mailbox)
+        return Cell(cast("System", self), actor, label, parent, mailbox)
+
+    def moment(self) -> float:
+        """The time, to a millisecond: one object for all who start within one, as most actors do with their parents."""
+        now = self.now()
+        if not 0.0 <= now - self._moment < ONE_MOMENT:
+            self._moment = now
+        return self._moment
 
     def settle(self, cell: Cell[Any], *, has_started: bool) -> bool:
         """An actor has started, or has ended without: tell who waited for it. Whether somebody did."""
         cell.has_started = cell.has_started or has_started
-        settled, cell.settled = cell.settled, None
+        settled = self.starts.pop(cell, None) if self.starts else None
         if settled is not None:
             settled(has_started)
         return settled is not None
 
-    def _make_name(self, actor: Actor[Any], parent: Cell[Any] | None) -> str:
-        taken, number = self._siblings(parent), self.started + 1
-        while (name := f"{type(actor).__name__.lower()}-{number}") in taken:
+    def _make_number(self, actor: Actor[Any], parent: Cell[Any] | None) -> int:
+        """A number that makes a name for an actor given none. The name itself is made only when somebody asks."""
+        number = self.started + 1
+        while self.find_child(parent, made_name(actor, number)) is not None:
             number += 1
-        return name
+        return number
 
-    def _check_start(self, actor: Actor[Any], name: str, parent: Cell[Any] | None) -> None:
+    def _check_start(self, actor: Actor[Any], name: str | None, parent: Cell[Any] | None) -> None:
         def path() -> str:
-            return f"{'/' + self.name if parent is None else parent.path}/{name}"
+            told = type(actor).__name__.lower() if name is None else name
+            return f"{'/' + self.name if parent is None else parent.path}/{told}"
 
         kind = type(actor)
         if not isinstance(actor, Actor):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"{path()} cannot be started: {actor!r} is no object of an Actor's class")
-        if not isinstance(name, str) or not name or "/" in name:  # pyright: ignore[reportUnnecessaryIsInstance]
+        if name is not None and (not isinstance(name, str) or not name or "/" in name):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidName(f"{path()} is no path for an actor: a name is text, not empty, and without a slash")
         if parent is not None and not parent.has_turns:
             raise ActorStopped(f"{parent.path} has stopped and cannot start {name}")
         if kind not in self._has_starting:
-            _check_class(kind, path())
+            check_class(kind, path())
             self._has_starting[kind] = kind.starting is not Actor[Any].starting
         if actor.is_spawned:
             raise ActorReused(f"{path()} cannot be started: this {kind.__name__} was started before; make another")
-        if (namesake := self._siblings(parent).get(name)) is not None:
+        if name is not None and (namesake := self.find_child(parent, name)) is not None:
             if namesake.has_turns:
                 raise NameTaken(f"{path()} is alive: stop it first, or choose another name")
             raise NameTaken(f"{path()} is still stopping: wait for its end (`ended`, `watch`), or choose another name")
@@ -165,7 +188,7 @@ class Tree(Dispatcher):
             self._first_turn(cell)
             return
         overdue = self.call_later(cell, cell.actor.start_timeout, partial(self._start_overdue, cell))
-        self._run_effect(Effect(cell, cell.actor.starting, partial(self._start_ended, cell, overdue)))
+        self._run_effect(Effect(cell), cell.actor.starting, partial(self._start_ended, cell, overdue))
 
     def _start_ended(self, cell: Cell[Any], overdue: Alarm, outcome: Outcome[Any]) -> None:
         overdue.cancel()
@@ -234,18 +257,19 @@ class Tree(Dispatcher):
             return
         cell.life = STOPPING
         cell.reason = reason = cell.reason or reason
-        for reply in list(cell.open_replies):
+        for reply in each(cell.replies):
             reply.holder_stopped(reason)
-        for alarm in list(cell.timers or ()):
+        for alarm in each(cell.timers):
             alarm.cancel()
-        for effect in list(cell.effects or ()):
+        for effect in each(cell.effects):
             effect.cancel()
-        for child in reversed(list((cell.children or {}).values())):
+        for child in reversed(cell.children):
             self.do_first(partial(self._begin_stop, child, None))
-        for watched in list(cell.watched or ()):
+        for watched in cell.all_watched:
             cell.unwatch(watched)
-        for message, asked in self.queue.discard_held(cell):
-            self.undeliverable(cell, message, asked)
+        if cell.holding is not None:
+            for message, asked in self.queue.discard_held(cell):
+                self.undeliverable(cell, message, asked)
         self._end_if_done(cell)
 
     def _end_if_done(self, stopping: Cell[Any] | None) -> None:
@@ -255,15 +279,18 @@ class Tree(Dispatcher):
         while cell is not None and cell.life is STOPPING and not cell.has_dependants:
             cell.life = STOPPED
             self.alive -= 1
-            del self._siblings(cell.parent)[cell.name]
+            if cell.parent is None:
+                del self._roots[cell.label]
+            else:
+                cell.parent.family = without_child(cell.parent.family, cell)
             try:
                 self.run_hook(cell, "stopped", partial(cell.actor.stopped, cell.reason))
             except BaseException as error:  # noqa: BLE001 - raised below, once everybody knows of the end
                 fatal = error
             is_told = self.settle(cell, has_started=False)
-            for watcher in cell.watchers or ():
-                watcher.signal(Terminated(cell, cell.reason))
-            cell.watchers = None
+            if self.restarted:
+                self.restarted.pop(cell, None)
+            cell.tell_end()
             self.actor_ended(cell, is_told=is_told)
             cell = cell.parent
         if fatal is not None:
@@ -284,13 +311,15 @@ class Tree(Dispatcher):
             )
         if not cell.has_turns:
             raise ActorStopped(f"{cell.path} has stopped and cannot start an effect")
-        effect = Effect(cell, run, lambda outcome: self.deliver(cell, then(outcome)))
-        self._run_effect(effect)
+        effect = Effect(cell)
+        self._run_effect(effect, run, lambda outcome: self.deliver(cell, then(outcome)))
         return effect
 
-    def _run_effect(self, effect: Effect) -> None:
+    def _run_effect(
+        self, effect: Effect, run: Callable[[], Awaitable[Any]], ended: Callable[[Outcome[Any]], None]
+    ) -> None:
         self.effects += 1
-        self._start_task(effect.execute)
+        self._start_task(effect.execute, run, ended)
 
     @trio.lowlevel.enable_ki_protection
     def effect_ended(self, cell: Cell[Any], effect: Effect, deliver: Callable[[], None]) -> None:
@@ -305,8 +334,7 @@ class Tree(Dispatcher):
             self.do_first(partial(self._forget_effect, cell, effect))
 
     def _forget_effect(self, cell: Cell[Any], effect: Effect) -> None:
-        if cell.effects is not None:
-            cell.effects.pop(effect, None)
+        cell.effects = without_link(cell.effects, effect)
         self._end_if_done(cell)
 
     def start_timer(self, cell: Cell[Any], seconds: float, message: Any, *, every: float | None = None) -> Timer:
@@ -314,7 +342,7 @@ class Tree(Dispatcher):
         self.check_thread(cell, "told to set a timer")
         if not cell.has_turns:
             raise ActorStopped(f"{cell.path} has stopped and cannot set a timer")
-        timer = Timer(cell, message, every)
+        timer = Timer(cell, message) if every is None else Beat(cell, message, every)
         self.timers.add(timer, seconds)
         return timer
 
@@ -328,8 +356,8 @@ class Tree(Dispatcher):
         """A shielded scope. In the system's context, since a turn may run where anyio sees no event loop."""
         return self._context.run(anyio.CancelScope, shield=True)
 
-    def _start_task(self, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        self._context.run(self._tasks.start_soon, task)
+    def _start_task(self, task: Callable[..., Coroutine[Any, Any, None]], *args: object) -> None:
+        self._context.run(self._tasks.start_soon, task, *args)
 
     def check_thread(self, cell: Cell[Any] | None, what: str) -> None:
         """Raise unless this is the thread and event loop that run the system. A closed one is nobody's."""
@@ -349,37 +377,13 @@ class Tree(Dispatcher):
 
     # --- the tree
 
-    def _siblings(self, parent: Cell[Any] | None) -> dict[str, Cell[Any]]:
-        if parent is None:
-            return self._roots
-        if parent.children is None:
-            parent.children = {}
-        return parent.children
+    def find_child(self, parent: Cell[Any] | None, name: str) -> Cell[Any] | None:
+        """The child of that name; without a parent, the actor at the top of the tree."""
+        return find_child(self._roots if parent is None else parent.family, name)
 
     def cells(self) -> Iterator[Cell[Any]]:
         """Every actor, parents before their children."""
         cells = list(self._roots.values())
         for cell in cells:
-            cells += (cell.children or {}).values()
+            cells += cell.children
         return iter(cells)
-
-
-def _check_class(kind: type[Actor[Any]], path: str) -> None:
-    """Raise if actors of a class could not work, and would show it only later."""
-    for hook in TURNS:
-        function = getattr(kind, hook)
-        if iscoroutinefunction(function) or isgeneratorfunction(function):
-            raise TypeError(
-                f"{path} cannot be started: {kind.__name__}.{hook} is a coroutine or generator function, and turns "
-                "never await. What must wait is started as an effect"
-            )
-    if not iscoroutinefunction(kind.starting):
-        raise TypeError(f"{path} cannot be started: {kind.__name__}.starting must be an `async def`")
-    for name in ("shutdown", "start_timeout"):
-        seconds: object = getattr(kind, name)
-        if not isinstance(seconds, (int, float)) or not seconds >= 0:
-            raise InvalidSettings(
-                f"{path} cannot be started: {kind.__name__}.{name} must be seconds of at least 0, not {seconds!r}"
-            )
-    if not isinstance(kind.mailbox, Mailbox):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InvalidSettings(f"{path} cannot be started: {kind.__name__}.mailbox must be a Mailbox")

@@ -9,6 +9,7 @@ import trio
 import actors
 from actors.cell import Cell
 from actors.life import RUNNING, STOPPED
+from actors.links import each
 from actors.testing.scheduler import by_age
 
 if TYPE_CHECKING:
@@ -65,8 +66,8 @@ def _waiting_in(system: "SimulatedSystem") -> Iterator[str]:
 def _state(cell: Cell[Any]) -> str | None:
     """What an actor is at, if that is anything that could hold others up."""
     parts = [] if cell.life is RUNNING or cell.life is STOPPED else [f"is {cell.life.value}"]
-    if cell.effects:
-        parts.append(f"has {len(cell.effects)} effects under way")
+    if effects := each(cell.effects):
+        parts.append(f"has {len(effects)} effects under way")
     if cell.open_replies:
         kept = ", ".join(type(reply.request).__name__ for reply in cell.open_replies)
         parts.append(f"keeps the replies to {kept}")

@@ -13,6 +13,7 @@ from typing_extensions import override
 from actors.cell import Cell
 from actors.effect import Effect
 from actors.life import STOPPED
+from actors.links import each
 from actors.reply import Reply
 from actors.system import System
 from actors.testing.cell import OpenAsk, SimulatedCell
@@ -55,6 +56,7 @@ class SimulatedSystem(System):
         *hooks: "TraceHook",
     ) -> None:
         super().__init__(name, clock, random)
+        self.watches_turns = True
         self.open_asks: dict[OpenAsk, None] = {}
         self.is_paused = False
         self.has_crashed = False
@@ -95,9 +97,9 @@ class SimulatedSystem(System):
         self._leaving = True
         for cell in self.cells():
             cell.life = STOPPED
-            for alarm in list(cell.timers or ()):
+            for alarm in each(cell.timers):
                 alarm.cancel()
-            for effect in list(cell.effects or ()):
+            for effect in each(cell.effects):
                 effect.cancel()
         self.alive = 0
         if self._all_ended is not None:
@@ -144,10 +146,10 @@ class SimulatedSystem(System):
     # --- what is noted of it
 
     @override
-    def turn(self, cell: Cell[Any], message: Any, reply: Reply[Any] | None, *, is_answer: bool = False) -> None:
+    def turn(self, cell: Cell[Any], message: Any, reply: Reply[Any] | None, is_answer: bool = False) -> None:
         sender, at = self._before_turn(), self.now()
         try:
-            super().turn(cell, message, reply, is_answer=is_answer)
+            super().turn(cell, message, reply, is_answer)
         finally:
             self._after_turn(sender, cell, message, at)
 
@@ -166,9 +168,9 @@ class SimulatedSystem(System):
 
     @override
     def make_cell(
-        self, actor: "Actor[M_contra]", name: str, parent: Cell[Any] | None, mailbox: "Mailbox"
+        self, actor: "Actor[M_contra]", label: str | int, parent: Cell[Any] | None, mailbox: "Mailbox"
     ) -> Cell[M_contra]:
-        return SimulatedCell(self, actor, name, parent, mailbox)
+        return SimulatedCell(self, actor, label, parent, mailbox)
 
     @override
     def undeliverable(self, cell: Cell[Any], message: object, reply: Reply[Any] | None) -> None:

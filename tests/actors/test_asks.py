@@ -5,6 +5,7 @@ import asyncio
 import anyio
 import anyio.lowlevel
 import pytest
+import trio
 
 from actors import Actor, Mailbox, Ref, Unclaimed, open_system
 from actors.cell import ASKS_BETWEEN_YIELDS, Cell
@@ -92,7 +93,7 @@ async def test_a_kept_reply_that_was_answered_is_not_held_on_to() -> None:
         ref = system.spawn(Prompt(), name="prompt")
         assert await ref.ask(Keep()) == "in the same dispatch"
         assert isinstance(ref, Cell)
-        assert ref.open_replies == {}
+        assert ref.open_replies == ()
 
 
 async def test_the_first_answer_counts() -> None:
@@ -173,6 +174,27 @@ async def test_an_ask_in_a_cancelled_scope_sends_nothing() -> None:
                 await ref.ask(Keep())
         assert scope.cancelled_caught
         assert notebook.kept == []
+
+
+@pytest.mark.backends("trio")
+@pytest.mark.holds("S5")
+async def test_an_ask_in_a_cancelled_scope_sends_nothing_also_where_trio_does_not_let_its_task_be_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def untold(_: trio.lowlevel.Task) -> object:
+        return None
+
+    monkeypatch.setattr("actors.backend._is_cancelled", untold)
+    async with open_system() as system:
+        assert system.check_cancelled is trio.lowlevel.checkpoint_if_cancelled
+        notebook = Notebook()
+        ref = system.spawn(notebook, name="notebook")
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await ref.ask(Keep())
+        assert scope.cancelled_caught
+        assert notebook.kept == []
+        assert await ref.ask(Read()) is not None, "and otherwise asks as ever"
 
 
 @pytest.mark.holds("R2")

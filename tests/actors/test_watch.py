@@ -12,6 +12,7 @@ import pytest
 from actors import Actor, Clock, DeadLetter, Mailbox, Ref, Request, Signal, System, Terminated, message, open_system
 from actors.cell import Cell
 from actors.letters import DEAD_LETTERS_KEPT
+from actors.links import each
 from protocol.errors import ActorStopped, SystemClosed
 
 
@@ -144,7 +145,7 @@ async def test_a_watcher_that_ends_and_a_watch_that_is_called_off_leave_nothing_
             ref.stop()
         _, ref = spawn(system)
         do(ref, lambda me: me.watch(watched))
-        assert watched.watchers == {ref: None}
+        assert each(watched.watchers) == (ref,)
         do(ref, lambda me: me.unwatch(watched))
         assert not watched.watchers
 
