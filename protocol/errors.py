@@ -6,23 +6,32 @@ instance: `http_status`, the JSON-RPC `code`, `retry_after` in seconds where it 
 true only when the request cannot have run.
 """
 
-from typing import ClassVar
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from protocol.fault import Fault
 
 
 class TroupeError(Exception):
     """The root of all errors that Troupe raises."""
 
-    http_status: ClassVar[int] = 500
+    http_status: int = 500
     """What a gateway answers over HTTP when it has nothing better to say."""
 
-    code: ClassVar[int] = -32603
+    code: int = -32603
     """What a gateway answers over JSON-RPC: one of its reserved codes, or one of MCP's in -32000 to -32099."""
 
-    safe_to_retry: ClassVar[bool] = False
+    safe_to_retry: bool = False
     """True when the same request can be sent again without a risk that it runs twice."""
 
     retry_after: float | None = None
     """Seconds to wait before another try, where that is known."""
+
+
+_PASSED_ON: Final = (401, 403, 429)
+"""What a server answers that is for the caller, and not for the gateway in between."""
 
 
 # --- the pool ---------------------------------------------------------------------------------------------------------
@@ -44,11 +53,48 @@ class PoolClosed(TroupeError):
 
 
 class PoolFull(TroupeError):
-    """`max_waiting` callers wait for this pool key already."""
+    """`max_waiting` callers wait for this pool key already, or `max_keys` are in use and none of them is idle."""
 
     http_status = 503
     code = -32000
     safe_to_retry = True
+
+
+class PrincipalMismatch(TroupeError):
+    """A downstream session is bound to the principal that first used it, and this caller is another one."""
+
+    http_status = 403
+    code = -32003
+
+
+class SessionStateLost(TroupeError):
+    """The conversation's upstream session is gone, and what the server kept in it with it. Told once: the next call of
+    the same downstream session opens a new one. The call that is refused with this has not run.
+
+    404 makes an MCP client initialise anew (MCP 2025-11-25, "Session Management").
+    """
+
+    http_status = 404
+    code = -32004
+
+
+class ConversationEnded(TroupeError):
+    """The conversation was ended (`Pool.end`) while this caller waited for a session of it. Nothing has run."""
+
+    http_status = 404
+    code = -32004
+
+
+class BreakerOpen(TroupeError):
+    """The endpoint, or this credential on it, failed too often of late; `retry_after` says when it is tried again."""
+
+    http_status = 503
+    code = -32000
+    safe_to_retry = True
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class AcquireTimeout(TroupeError, TimeoutError):
@@ -64,17 +110,33 @@ class LeaseReleased(TroupeError):
 
 
 class ConnectFailed(TroupeError):
-    """No session could be opened. `step` says how far it came, `status` what the server answered over HTTP, if so."""
+    """No session could be opened. `step` says how far it came, `status` what the server answered over HTTP, if so, and
+    `fault` what a breaker wants to know, if an exchange with the server was to blame.
+
+    `http_status` is 502; or the server's own `status` where that is for the caller: 401 and 403, which refuse their
+    credentials, and 429, which asks them for a pause (`retry_after`).
+    """
 
     http_status = 502
     code = -32000
     safe_to_retry = True
 
-    def __init__(self, message: str, *, step: str, status: int | None = None, retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        step: str,
+        status: int | None = None,
+        retry_after: float | None = None,
+        fault: Fault | None = None,
+    ) -> None:
         super().__init__(message)
+        if status in _PASSED_ON:
+            self.http_status = status
         self.step = step
         self.status = status
         self.retry_after = retry_after
+        self.fault = fault
 
 
 # --- a call on a lease ------------------------------------------------------------------------------------------------
@@ -85,6 +147,9 @@ class CallFailed(TroupeError):
 
     http_status = 502
     code = -32000
+
+    fault: Fault | None = None
+    """The exchange that failed, where one did."""
 
 
 class UpstreamUnreachable(CallFailed):
@@ -98,18 +163,33 @@ class CallInterrupted(CallFailed):
 
 
 class SessionTerminated(CallFailed):
-    """The server no longer knows the session (HTTP 404, MCP 2025-11-25, "Session Management"). The call has not run."""
+    """The server no longer knows the session (HTTP 404, MCP 2025-11-25, "Session Management"), or it was closed under
+    its lease (`Pool.end`, `Pool.close`). The call has not run.
+    """
 
     safe_to_retry = True
 
 
 class UpstreamRefused(CallFailed):
-    """The server answered the call with an HTTP error instead of a JSON-RPC response; see `status`."""
+    """The server answered the call with an HTTP error instead of a JSON-RPC response; see `status`.
+
+    `http_status` is 502, or the server's own where it is 401, 403 or 429, as of `ConnectFailed`.
+    """
 
     def __init__(self, message: str, *, status: int, retry_after: float | None = None) -> None:
         super().__init__(message)
+        if status in _PASSED_ON:
+            self.http_status = status
         self.status = status
         self.retry_after = retry_after
+
+
+class MalformedResponse(CallFailed):
+    """The server answered the call with what is no JSON-RPC message: HTML, broken JSON. It may have run."""
+
+
+class ResponseTooLarge(CallFailed):
+    """The server's answer to the call is larger than `max_body`. It may have run."""
 
 
 # --- the runtime ------------------------------------------------------------------------------------------------------
