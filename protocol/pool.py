@@ -1,166 +1,87 @@
-"""The pool of one key: its sessions, its leases, its waiters and its permits, in one machine.
+"""The pool of one key: its sessions, its loans, its waiters and its permits, in one machine.
 
 The rules
 ---------
-- Permits: every session that has not ENDED holds one of `max_size`. The permit is taken before the session is opened.
-- Nobody waits while a session is idle, or while one could be opened: an `Acquire` is served from the idle sessions, the
-  last used first; else it waits, and a session is opened for it if a permit is free.
-- A session that comes back, or opens, goes straight to the oldest waiter.
-- As many sessions are being opened as there are waiters for them, and no more. When an opening fails and the others
-  still being opened are too few, the oldest waiter is told why. So every failed attempt ends somebody's wait: nobody
+- Permits: every session that has not ENDED holds one of `max_size`, and a permit of the whole pool, which is reserved
+  before the session is opened and comes back when it has ended.
+- Nobody waits while an open session has a free place, or while a session could be opened: an `Acquire` is served from
+  the open sessions, the last used first; else it waits, and a session is opened for it if a permit is free.
+- A place that becomes free goes straight to the oldest waiter, unless another key has waited for a permit for longer:
+  then the session is closed for it.
+- As many sessions are being opened as the waiters need, and no more. When an opening fails, or is refused, and the
+  others under way are too few, the oldest waiter is told why. So every failed attempt ends somebody's wait: nobody
   waits for ever on a server that is down.
-- A lease is a number that is never used again. What is said of a lease that has ended changes nothing.
+- How many loans a session may have is told with its opening: one if its server keeps state in it, `shared_leases` if
+  not; `places` overrides that. Before its first session has opened a key goes by one.
+- A sticky key has one session, with a place for every call of its conversation. When a stateful one that was used is
+  lost, the next `Acquire` is refused with `SessionStateLost`, and the one after opens another.
+- Upkeep is done when a `Tick` comes; the machine says with `Wake` when the next one is due at the latest, and never
+  on a caller's way.
+- What an idle spare is worth: a permit that only a spare needs is asked for as such, an opening that failed or a spare
+  that had to make room is not tried again at once, and none are kept once nobody has used the key for `key_idle`.
 
-`handle` is the one way in. It answers with what must be done: `Open`, `Grant`, `Refuse`, `AwaitCalls`, `Close`,
-`Finished`. Tickets stand for waiting callers, and belong to whoever drives the machine, as do the clocks.
+`handle` is the one way in; `lend` and `release` are what it does with an `Acquire` and a `Release` of a hit, for
+whoever can do without ticket and event.
+
+The machine has four layers: `protocol.places` (who has a session, and who gets it next), `protocol.supply` (how many
+are opened), `protocol.upkeep` (what is done in the background), and this one (callers, and ends). Sessions and loans
+move as the tables in `protocol.session` and `protocol.loan` say; `protocol.pooled_session` says when something is due
+for a session.
 """
 
-from collections.abc import Hashable
-from typing import Final, Generic, TypeVar, assert_never
+from collections.abc import Sequence
+from typing import Any, assert_never
 
-from protocol.errors import ConnectFailed, PoolClosed, PoolFull, TroupeError
-from protocol.message import Answer, message
-from protocol.session import TRANSITIONS, SessionEvent, SessionState, illegal
-
-T = TypeVar("T", bound=Hashable)
-"""What stands for a waiting caller. The machine only keeps it."""
-
-# --- events -----------------------------------------------------------------------------------------------------------
-
-
-@message
-class Acquire(Generic[T]):
-    """A caller wants a session."""
-
-    ticket: T
-
-
-@message
-class Withdraw(Generic[T]):
-    """A caller that may be waiting has gone: cancelled, or out of time."""
-
-    ticket: T
-
-
-@message
-class Release(Answer):
-    """A lease is over. `busy`: calls made under it have not ended yet."""
-
-    lease: int
-    busy: bool
-
-
-@message
-class CallsEnded(Answer):
-    """The last call under way of a lease that was released busy has ended."""
-
-    lease: int
-
-
-@message
-class CallsOverdue(Answer):
-    """The calls of a lease that was released busy were waited for long enough."""
-
-    lease: int
-
-
-@message
-class SessionOpened(Answer):
-    """A session finished its handshake."""
-
-    session: int
-
-
-@message
-class SessionBroke(Answer):
-    """A session can no longer be trusted: its transport broke, or the server does not know it any more."""
-
-    session: int
-
-
-@message
-class SessionGone(Answer):
-    """A session has ended. `error`: why it could not be opened, where that is so."""
-
-    session: int
-    error: TroupeError | None = None
-
-
-@message
-class Shut:
-    """The pool closes."""
-
-
-PoolEvent = (
-    Acquire[T] | Withdraw[T] | Release | CallsEnded | CallsOverdue | SessionOpened | SessionBroke | SessionGone | Shut
+from protocol.errors import PoolClosed, PoolFull, SessionStateLost
+from protocol.loan import Loan, LoanEvent
+from protocol.message import message
+from protocol.places import LENDABLE, NO_DEMAND, NOBODY, NOTHING, Demand, Named
+from protocol.pool_messages import (
+    Abandoned,
+    Acquire,
+    CallsEnded,
+    CallsOverdue,
+    Drain,
+    Evict,
+    Finished,
+    Grant,
+    MakeRoom,
+    Occupied,
+    PermitGranted,
+    PermitRefused,
+    PoolEffect,
+    PoolEvent,
+    Refuse,
+    Release,
+    Resize,
+    SessionBroke,
+    SessionChecked,
+    SessionGone,
+    SessionOpened,
+    Share,
+    Shut,
+    T,
+    Tick,
+    Unreserve,
+    Wake,
+    Withdraw,
 )
-
-# --- effects ----------------------------------------------------------------------------------------------------------
-
-
-@message
-class Open(Generic[T]):
-    """Open a session, with what the holder of this ticket brought."""
-
-    session: int
-    ticket: T
-
-
-@message
-class Grant(Generic[T]):
-    """Lend the session to the holder of the ticket."""
-
-    ticket: T
-    session: int
-    lease: int
-
-
-@message
-class Refuse(Generic[T]):
-    """Tell the holder of the ticket why there is no session for it."""
-
-    ticket: T
-    error: TroupeError
-
-
-@message
-class AwaitCalls:
-    """Say `CallsOverdue` for this lease once the calls it left under way have been waited for long enough."""
-
-    lease: int
-
-
-@message
-class Close:
-    """Close the session."""
-
-    session: int
-
-
-@message
-class Finished:
-    """The pool is shut and its last session has ended."""
-
-
-PoolEffect = Open[T] | Grant[T] | Refuse[T] | AwaitCalls | Close | Finished
-
-
-class _Session:
-    __slots__ = ("lease", "lent_at", "number", "state")
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.state = SessionState.CONNECTING
-        self.lease: int | None = None
-        self.lent_at = 0.0
+from protocol.pooled_session import PooledSession
+from protocol.session import Retirement, SessionEvent, SessionState
+from protocol.settings import PoolSettings
+from protocol.upkeep import Upkeep
 
 
 @message
 class PoolCounts:
-    """The figures of one key. The longest wait and lease are those of now, in seconds."""
+    """The figures of one key. The longest wait and lease are those of now, in seconds; `reserved` are permits that were
+    asked for and did not come yet.
+    """
 
     sessions: dict[SessionState, int]
+    leases: int
     waiting: int
+    reserved: int
     free: int
     hits: int
     misses: int
@@ -171,219 +92,241 @@ class PoolCounts:
     longest_lease: float
 
 
-# What a hit needs. On Python 3.11 looking a member up in its Enum takes ten times as long as looking up a name.
-_IDLE: Final = SessionState.IDLE
-_CLOSING: Final = SessionState.CLOSING
-_LENT: Final = SessionEvent.LENT
-_RETURNED: Final = SessionEvent.RETURNED
-
-
-class PoolMachine(Generic[T]):
+class PoolMachine(Upkeep[T]):
     """The state of one key's pool.
 
     Args:
-        name: what errors call the pool.
-        max_size: the permits.
-        max_waiting: how many callers may wait.
+        name: what errors call the pool; or what has such a name, and makes it when it is asked.
+        settings: how it behaves.
+        places: how many loans a session may have at once; None goes by what its server is.
+        is_sticky: whether the key is a conversation's.
+        demand: what other keys want, asked about `key`.
+        key: what `demand` knows this key by.
+        is_lost: whether the conversation has lost its state before, and is to be told.
     """
 
-    __slots__ = (
-        "_idle",
-        "_leases",
-        "_next_lease",
-        "_next_session",
-        "_sessions",
-        "_shut",
-        "_waiting",
-        "broken",
-        "hits",
-        "max_size",
-        "max_waiting",
-        "misses",
-        "name",
-        "open_failures",
-        "opened",
-    )
+    __slots__ = ("broken",)
 
-    def __init__(self, name: str, *, max_size: int, max_waiting: int) -> None:
-        self.name = name
-        self.max_size = max_size
-        self.max_waiting = max_waiting
-        self._sessions: dict[int, _Session] = {}
-        self._idle: dict[int, _Session] = {}
-        self._leases: dict[int, _Session] = {}
-        self._waiting: dict[T, float] = {}
-        self._next_session = 1
-        self._next_lease = 1
-        self._shut = False
-        self.hits = self.misses = self.opened = self.open_failures = self.broken = 0
+    def __init__(
+        self,
+        name: "str | Named",
+        settings: PoolSettings,
+        *,
+        places: int | None = None,
+        is_sticky: bool = False,
+        demand: Demand = NO_DEMAND,
+        key: Any = None,
+        is_lost: bool = False,
+    ) -> None:
+        super().__init__(name, settings, places=places, is_sticky=is_sticky, demand=demand, key=key)
+        self._is_lost = is_lost
+        self.broken = 0
 
-    def handle(self, event: PoolEvent[T], *, now: float) -> list[PoolEffect[T]]:
-        """Take in what happened at `now`, in seconds of a monotonic clock; answer what must be done, in order."""
+    def handle(self, event: PoolEvent[T], *, now: float) -> Sequence[PoolEffect[T]]:  # noqa: C901, PLR0912 - a row per event
+        """Take in what happened at `now`, in seconds of a monotonic clock; answer what must be done, in order.
+
+        Raises:
+            IllegalTransition: a session cannot have done this; the machine is not to be used any more.
+        """
         match event:
-            # What these bear is bound here rather than in the pattern, which takes three times as long.
+            case Release():  # what these bear is bound here rather than in the pattern, which takes three times as long
+                return self._left_busy(event.loan) if event.busy else self.release(event.loan, now)
             case Acquire():
-                return self._acquire(event.ticket, now)
-            case Release():
-                return self._release(event.lease, now, busy=event.busy)
+                return self._acquire(event.ticket, event.expires_at, now)
             case Withdraw(ticket):
-                self._waiting.pop(ticket, None)
-                return []
-            case CallsEnded(lease):
-                return self._settle(lease, _RETURNED, now)
-            case CallsOverdue(lease):
-                return self._settle(lease, SessionEvent.OVERDUE, now)
+                return self._follow_up(now) if self._waiting.pop(ticket, None) is not None else NOTHING
+            case CallsEnded(loan):
+                return self._loan_over(loan, LoanEvent.CALLS_ENDED, now)
+            case CallsOverdue(loan):
+                return self._loan_over(loan, LoanEvent.OVERDUE, now, Retirement.OVERDUE_CALLS)
+            case Abandoned(loan):
+                return self._loan_over(loan, LoanEvent.ABANDONED, now, Retirement.ABANDONED_LEASE)
             case SessionOpened(number):
-                self.opened += 1
-                return self._move(self._sessions[number], SessionEvent.OPENED, now)
-            case SessionBroke(number):
-                self.broken += 1
-                return self._move(self._sessions[number], SessionEvent.BROKE, now)
+                return [*self._opened(self._session(number), event, now), *self._follow_up(now)]
+            case SessionBroke(number, is_forgotten):
+                reason = Retirement.TERMINATED if is_forgotten else Retirement.BROKEN
+                return [*self._broke(self._session(number), reason, now), *self._follow_up(now)]
+            case SessionChecked(number, is_healthy):
+                return [*self._checked(self._session(number), now, is_healthy=is_healthy), *self._follow_up(now)]
             case SessionGone(number, error):
-                return self._gone(self._sessions[number], error, now)
+                return [*self._gone(self._session(number), error, now), *self._wake(now)]
+            case PermitGranted(note):
+                return [*self._permit_granted(note, now), *self._follow_up(now)]
+            case PermitRefused(error):
+                return [*self._permit_refused(error, now), *self._follow_up(now)]
+            case MakeRoom():
+                return self._make_room()
+            case Evict():
+                if self._is_ending:
+                    return NOTHING  # its place is free when it has ended, which is what was asked for
+                return self._leave() if self.is_unused else [Occupied(was_to_end=True)]
+            case Drain():
+                return self._drain(now)
+            case Share(places):
+                self._share(places)
+                return NOTHING
+            case Resize(settings):
+                return self._resize(settings, now)
+            case Tick():
+                return self._upkeep(now)
             case Shut():
-                return self._shut_down(now)
+                return self._shut_down()
             case _:
                 assert_never(event)
+
+    # --- what can be seen
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the key is shut, evicted or forgotten: it lends nothing any more."""
+        return self._is_ending
+
+    @property
+    def has_idle(self) -> bool:
+        """Whether a session is open that nobody has."""
+        return any(not session.loans for session in self._available)
+
+    @property
+    def is_unused(self) -> bool:
+        """Whether nobody has, waits for or opens a session, and no conversation would lose its state with the key."""
+        has_state = self.is_sticky and (self._is_lost or any(session.is_stateful for session in self._sessions))
+        is_held = any(session.loans for session in self._sessions)
+        return not (has_state or is_held or self._waiting or self._opening or self._is_ending)
+
+    @property
+    def is_stateful(self) -> bool | None:
+        """Whether the server keeps state in its sessions; None while none is open."""
+        return next((session.is_stateful for session in self._sessions if session.state in LENDABLE), None)
+
+    @property
+    def owes_loss(self) -> bool:
+        """Whether a conversation is to be told that its state is lost, if the key ends as it is now."""
+        has_state = self.is_sticky and any(
+            session.is_stateful and session.uses and session.state in LENDABLE for session in self._sessions
+        )
+        return (self._is_lost or has_state) and not self._is_ending
+
+    @property
+    def loans(self) -> list[Loan]:
+        """Those that take up a place now."""
+        return [loan for session in self._sessions for loan in session.loans]
+
+    @property
+    def all_uses(self) -> int:
+        """How often the sessions that have not ended were lent."""
+        return sum(session.uses for session in self._sessions)
+
+    def uses(self, number: int) -> int:
+        """How often that session was lent."""
+        return self._session(number).uses
+
+    def opened_at(self, number: int) -> float:
+        """Since when that session is open."""
+        return self._session(number).opened_at
 
     def counts(self, *, now: float) -> PoolCounts:
         """The figures as they are at `now`."""
         sessions = dict.fromkeys(SessionState, 0)
-        for session in self._sessions.values():
+        for session in self._sessions:
             sessions[session.state] += 1
+        loans = self.loans
+        waiting_since = next(iter(self._waiting.values()))[0] if self._waiting else now
         return PoolCounts(
             sessions=sessions,
+            leases=len(loans),
             waiting=len(self._waiting),
-            free=self.max_size - len(self._sessions),
+            reserved=self._asked,
+            free=self._most - len(self._sessions) - self._asked,
             hits=self.hits,
             misses=self.misses,
             opened=self.opened,
             open_failures=self.open_failures,
             broken=self.broken,
-            longest_wait=now - next(iter(self._waiting.values()), now),
-            longest_lease=max((now - session.lent_at for session in self._leases.values()), default=0.0),
+            longest_wait=now - waiting_since,
+            longest_lease=max((now - loan.since for loan in loans), default=0.0),
         )
-
-    def describe(self) -> str:
-        """The pool and its state in a few words, for errors."""
-        states = [session.state for session in self._sessions.values()]
-        told = ", ".join(f"{states.count(state)} {state.name.lower()}" for state in SessionState if state in states)
-        return f"pool of {self.name} ({told or 'no sessions'} of at most {self.max_size}, {len(self._waiting)} waiting)"
 
     # --- callers
 
-    def _acquire(self, ticket: T, now: float) -> list[PoolEffect[T]]:
-        if self._idle:
+    def _acquire(self, ticket: T, expires_at: float, now: float) -> list[PoolEffect[T]]:
+        effects: list[PoolEffect[T]] = []
+        while self._available and (session := self._available[-1]).ends_at <= now:
+            effects += self._retire(session, session.end_reason)
+        if self._is_ending:
+            return [*effects, Refuse(ticket, PoolClosed(f"{self.describe()} is closed: open another one"))]
+        self._asked_at = now
+        if expires_at <= now:
+            return [*effects, self._refuse_expired(ticket), *self._follow_up(now)]
+        if self._is_lost:
+            self._is_lost = False
+            lost = SessionStateLost(
+                f"the session of {self.name} has ended, and what its server kept in it: the next call opens a new one"
+            )
+            return [*effects, Refuse(ticket, lost), *self._follow_up(now)]
+        self._credentials_end = expires_at
+        if self._available:
             self.hits += 1
-            return [self._grant(next(reversed(self._idle.values())), ticket, now)]
-        if self._shut:
-            return [Refuse(ticket, PoolClosed(f"{self.describe()} is closed: open another one"))]
+            loan = self._lend(self._available[-1], now, expires_at)
+            effects.append(Grant(ticket, loan.session.number, loan, 0.0))
+            return [*effects, *self._follow_up(now)] if self._keeps_spares else effects
         self.misses += 1
-        if len(self._waiting) >= self.max_waiting and not self._could_open():
-            return [Refuse(ticket, PoolFull(f"{self.describe()}: max_waiting is reached, try again later"))]
-        self._waiting[ticket] = now
-        return self._open_for_waiters()
+        if len(self._waiting) >= self._settings.max_waiting and not self._can_open():
+            full = PoolFull(f"{self.describe()}: max_waiting is reached, try again later")
+            return [*effects, Refuse(ticket, full)]
+        if self._waiting is NOBODY:
+            self._waiting = {}
+        self._waiting[ticket] = now, expires_at
+        return [*effects, *self._supply(now)]
 
-    def _release(self, lease: int, now: float, *, busy: bool) -> list[PoolEffect[T]]:
-        session = self._leases.get(lease)
-        if session is None:
-            return []
-        if not busy:
-            del self._leases[lease]
-            return self._move(session, _RETURNED, now)
-        effects = self._move(session, SessionEvent.LEFT_BUSY, now)
-        if session.state in (SessionState.SETTLING, SessionState.RETIRING):
-            effects.append(AwaitCalls(lease))
-        return effects
+    # --- places for others, and ends
 
-    def _settle(self, lease: int, event: SessionEvent, now: float) -> list[PoolEffect[T]]:
-        session = self._leases.pop(lease, None)
-        return [] if session is None else self._move(session, event, now)
-
-    # --- sessions
-
-    def _move(self, session: _Session, event: SessionEvent, now: float) -> list[PoolEffect[T]]:
-        """The one place where a session changes its state, and where that has consequences."""
-        before = session.state
-        after = TRANSITIONS[before].get(event)
-        if after is None:
-            raise illegal(before, event)
-        session.state = after
-        if after is before:
-            return []
-        if before is _IDLE:
-            del self._idle[session.number]
-        if after is _IDLE:
-            session.lease = None
-            self._idle[session.number] = session
-            if self._waiting:
-                return [self._grant(session, self._oldest_waiter(), now)]
-        elif after is _CLOSING:
-            return [Close(session.number)]
-        return []
-
-    def _grant(self, session: _Session, ticket: T, now: float) -> Grant[T]:
-        lease = self._next_lease
-        self._next_lease = lease + 1
-        self._move(session, _LENT, now)
-        session.lease = lease
-        session.lent_at = now
-        self._leases[lease] = session
-        return Grant(ticket, session.number, lease)
-
-    def _gone(self, session: _Session, error: TroupeError | None, now: float) -> list[PoolEffect[T]]:
-        never_opened = session.state is SessionState.CONNECTING
-        self._move(session, SessionEvent.GONE, now)
-        del self._sessions[session.number]
-        if session.lease is not None:
-            self._leases.pop(session.lease, None)
-        effects: list[PoolEffect[T]] = []
-        if never_opened:
+    def _broke(self, session: PooledSession, reason: Retirement, now: float) -> list[PoolEffect[T]]:
+        self.broken += 1
+        was_connecting = session.state is SessionState.CONNECTING
+        effects = self._end(session, SessionEvent.BROKE, reason)
+        if was_connecting:
             self.open_failures += 1
-            if len(self._waiting) > self._connecting():
-                oldest = self._oldest_waiter()
-                why = error or ConnectFailed(f"{self.describe()}: a session ended before it was open", step="connect")
-                effects.append(Refuse(oldest, why))
-        if self._shut and not self._sessions:
-            effects.append(Finished())
-        return effects + self._open_for_waiters()
-
-    def _oldest_waiter(self) -> T:
-        """Take the caller that waits the longest out of the queue."""
-        oldest = next(iter(self._waiting))
-        del self._waiting[oldest]
-        return oldest
-
-    def _connecting(self) -> int:
-        return sum(session.state is SessionState.CONNECTING for session in self._sessions.values())
-
-    def _could_open(self) -> bool:
-        return not self._shut and len(self._sessions) < self.max_size
-
-    def _open_for_waiters(self) -> list[PoolEffect[T]]:
-        effects: list[PoolEffect[T]] = []
-        if not self._waiting:
-            return effects
-        connecting = self._connecting()
-        while self._could_open() and connecting < len(self._waiting):
-            number = self._next_session
-            self._next_session = number + 1
-            self._sessions[number] = _Session(number)
-            connecting += 1
-            effects.append(Open(number, next(iter(self._waiting))))
+            effects += self._attempt_failed(None, now)
         return effects
 
-    def _shut_down(self, now: float) -> list[PoolEffect[T]]:
-        if self._shut:
+    def _make_room(self) -> list[PoolEffect[T]]:
+        idle = [session for session in self._available if not session.loans]
+        if not idle:
+            return [Occupied()]
+        return self._retire(min(idle, key=lambda session: session.used_at), Retirement.EVICTED)
+
+    def _drain(self, now: float) -> list[PoolEffect[T]]:
+        effects: list[PoolEffect[T]] = []
+        for session in list(self._sessions):
+            effects += self._retire(session, Retirement.DRAINED)
+        return [*effects, *self._follow_up(now)]
+
+    def _resize(self, settings: PoolSettings, now: float) -> list[PoolEffect[T]]:
+        self._settings = settings
+        self._keeps_spares = settings.min_idle > 0 and not self.is_sticky
+        effects: list[PoolEffect[T]] = []
+        surplus = self._staying() - self._most
+        for session in [session for session in self._available if not session.loans][: max(0, surplus)]:
+            effects += self._retire(session, Retirement.RESIZED)
+        effects += self._follow_up(now)
+        if now < self._wake_at and not self._is_ending:  # by the new settings something may be overdue
+            self._wake_at = now
+            effects.append(Wake(now))
+        return effects
+
+    def _shut_down(self) -> list[PoolEffect[T]]:
+        if self._is_ending:
             return []
-        self._shut = True
+        self._is_ending = True
         effects: list[PoolEffect[T]] = [
             Refuse(ticket, PoolClosed(f"{self.describe()} was closed while this caller waited"))
             for ticket in self._waiting
         ]
-        self._waiting.clear()
-        for session in list(self._sessions.values()):
-            effects += self._move(session, SessionEvent.DISMISSED, now)
+        self._waiting = NOBODY
+        effects += [Unreserve() for _ in range(self._asked)]
+        self._asked = 0
+        for session in list(self._sessions):
+            effects += self._end(session, SessionEvent.DISMISSED, Retirement.CLOSED)
         if not self._sessions:
             effects.append(Finished())
         return effects

@@ -1,241 +1,322 @@
-"""The pool machine, rule by rule."""
+"""The pool machine, rule by rule: callers, leases and modes. See `test_pool_permits` and `test_pool_upkeep`, too."""
 
 import pytest
 
-from protocol.errors import ConnectFailed, PoolClosed, PoolFull
-from protocol.pool import (
+from protocol.errors import ConnectFailed, PoolFull, SessionStateLost
+from protocol.loan import Loan
+from protocol.pool_messages import (
+    Abandoned,
     Acquire,
     AwaitCalls,
     CallsEnded,
     CallsOverdue,
-    Close,
-    Finished,
+    Drain,
     Grant,
     Open,
-    PoolEffect,
-    PoolEvent,
-    PoolMachine,
-    Refuse,
+    PermitGranted,
     Release,
+    Reserve,
+    Resize,
+    Return,
     SessionBroke,
     SessionGone,
     SessionOpened,
-    Shut,
+    Unreserve,
     Withdraw,
 )
-from protocol.session import SessionState
+from protocol.session import Retirement, SessionState
+from tests.protocol.driven_pool import Driven, closed, granted, quiet, refused
+
+DOWN = ConnectFailed("nothing listens there", step="connect")
+
+# --- callers and waiters
 
 
-class Driven:
-    """A machine with a clock that counts events."""
-
-    def __init__(self, *, max_size: int = 2, max_waiting: int = 100) -> None:
-        self.machine = PoolMachine[str]("test", max_size=max_size, max_waiting=max_waiting)
-        self.now = 0.0
-
-    def __call__(self, event: PoolEvent[str]) -> list[PoolEffect[str]]:
-        self.now += 1
-        return self.machine.handle(event, now=self.now)
-
-    def lend(self, ticket: str, session: int) -> int:
-        """Open that session, which must be the next, for the ticket; answer the lease."""
-        assert self(Acquire(ticket)) == [Open(session, ticket)]
-        (grant,) = self(SessionOpened(session))
-        assert isinstance(grant, Grant)
-        assert (grant.ticket, grant.session) == (ticket, session)
-        return grant.lease
-
-    def count(self, state: SessionState) -> int:
-        return self.machine.counts(now=self.now).sessions[state]
-
-
-@pytest.mark.holds("L3")
-def test_the_first_acquire_opens_a_session_and_gets_it() -> None:
+@pytest.mark.holds("L3", "L5")
+def test_the_first_acquire_reserves_a_permit_and_gets_the_session_that_is_opened_with_it() -> None:
     pool = Driven()
-    assert pool(Acquire("ada")) == [Open(1, "ada")]
-    assert pool(SessionOpened(1)) == [Grant("ada", 1, 1)]
+    assert pool(Acquire("ada")) == [Reserve()]
+    assert pool(PermitGranted()) == [Open(1, "ada")]
+    pool.now = 3
+    (grant,) = pool(SessionOpened(1))
+    assert isinstance(grant, Grant)
+    assert (grant.ticket, grant.session, grant.waited) == ("ada", 1, 3)
 
 
 @pytest.mark.holds("L3")
 def test_an_idle_session_is_lent_at_once_and_the_last_used_goes_first() -> None:
     pool = Driven()
-    first, second = pool.lend("ada", 1), pool.lend("bob", 2)
+    first, second = pool.open("ada"), pool.open("bob")
     assert pool(Release(second, busy=False)) == []
     assert pool(Release(first, busy=False)) == []
-    assert pool(Acquire("cy")) == [Grant("cy", 1, 3)]
+    pool.hit("cy", 1)
+
+
+@pytest.mark.holds("L3")
+def test_a_hit_needs_no_ticket() -> None:
+    pool = Driven()
+    assert pool.machine.lend(0.0) is None
+    pool(Release(pool.open("ada"), busy=False))
+    loan = pool.machine.lend(0.0)
+    assert loan is not None
+    assert pool.machine.lend(0.0) is None
+    assert pool(Release(loan, busy=False)) == []
+    assert pool.machine.counts(now=0.0).hits == 1
 
 
 @pytest.mark.holds("L3")
 def test_a_released_session_goes_straight_to_the_oldest_waiter() -> None:
     pool = Driven(max_size=1)
-    lease = pool.lend("ada", 1)
+    loan = pool.open("ada")
     assert pool(Acquire("bob")) == []
     assert pool(Acquire("cy")) == []
-    assert pool(Release(lease, busy=False)) == [Grant("bob", 1, 2)]
-    assert pool(Release(2, busy=False)) == [Grant("cy", 1, 3)]
+    loan = granted(pool(Release(loan, busy=False)), "bob", 1)
+    granted(pool(Release(loan, busy=False)), "cy", 1)
 
 
-@pytest.mark.holds("L5")
-def test_no_more_sessions_are_opened_than_there_are_permits_or_waiters() -> None:
-    pool = Driven(max_size=2)
-    assert pool(Acquire("ada")) == [Open(1, "ada")]
-    assert pool(Acquire("bob")) == [Open(2, "ada")]
-    assert pool(Acquire("cy")) == []
-    assert pool(SessionOpened(2)) == [Grant("ada", 2, 1)]
-    assert pool.machine.counts(now=pool.now).free == 0
-
-
-@pytest.mark.holds("L2")
-def test_a_caller_that_withdrew_is_not_served_and_the_session_opened_for_it_stays_for_the_next() -> None:
+@pytest.mark.holds("L3", "L5")
+def test_a_waiter_that_was_served_by_a_release_takes_its_reservation_back() -> None:
     pool = Driven()
-    pool(Acquire("ada"))
-    assert pool(Withdraw("ada")) == []
-    assert pool(SessionOpened(1)) == []
-    assert pool(Acquire("bob")) == [Grant("bob", 1, 1)]
+    loan = pool.open("ada")
+    assert pool(Acquire("bob")) == [Reserve()]
+    grant, unreserve = pool(Release(loan, busy=False))
+    assert isinstance(grant, Grant)
+    assert unreserve == Unreserve()
 
 
 @pytest.mark.holds("L2", "L5")
-def test_a_session_that_cannot_be_opened_costs_the_oldest_waiter_its_wait_and_frees_the_permit() -> None:
-    pool = Driven(max_size=1)
+def test_a_caller_that_withdrew_takes_its_reservation_back_or_leaves_its_session_to_the_next() -> None:
+    pool = Driven()
     pool(Acquire("ada"))
+    assert pool(Withdraw("ada")) == [Unreserve()]
+    assert pool(Withdraw("ada")) == []
     pool(Acquire("bob"))
-    why = ConnectFailed("refused", step="connect")
-    assert pool(SessionGone(1, why)) == [Refuse("ada", why), Open(2, "bob")]
-    assert pool(SessionGone(2, why)) == [Refuse("bob", why)]
-    assert pool.machine.counts(now=pool.now).free == 1
+    pool(PermitGranted())
+    assert pool(Withdraw("bob")) == []
+    assert pool(SessionOpened(1)) == []
+    pool.hit("cy", 1)
 
 
 @pytest.mark.holds("L2")
-def test_a_failed_opening_costs_nobody_anything_while_enough_others_are_under_way() -> None:
-    pool = Driven(max_size=2)
-    pool(Acquire("ada"))
-    pool(Acquire("bob"))
-    pool(Withdraw("bob"))
-    assert pool(SessionGone(1, ConnectFailed("refused", step="connect"))) == []
-    assert pool(SessionOpened(2)) == [Grant("ada", 2, 1)]
+def test_a_caller_beyond_max_waiting_is_refused_by_name() -> None:
+    pool = Driven(max_size=1, max_waiting=1)
+    pool.open("ada")
+    assert pool(Acquire("bob")) == []
+    error = refused(pool(Acquire("cy")), "cy")
+    assert isinstance(error, PoolFull)
+    assert "1 leased of at most 1, 1 waiting" in str(error)
+
+
+@pytest.mark.holds("L2")
+def test_with_max_waiting_zero_a_caller_may_still_wait_for_a_session_opened_for_it() -> None:
+    pool = Driven(max_size=1, max_waiting=0)
+    pool.open("ada")
+    assert isinstance(refused(pool(Acquire("bob")), "bob"), PoolFull)
+
+
+# --- leases
+
+
+def over(pool: Driven, loan: Loan) -> None:
+    """Whatever is said of this loan changes nothing."""
+    for event in (
+        Release(loan, busy=False),
+        Release(loan, busy=True),
+        CallsEnded(loan),
+        CallsOverdue(loan),
+        Abandoned(loan),
+    ):
+        assert pool(event) == []
 
 
 @pytest.mark.holds("L4")
-def test_a_lease_that_has_ended_cannot_touch_the_session_of_the_next_holder() -> None:
+def test_a_lease_that_is_over_cannot_touch_the_session_of_the_next_holder() -> None:
     pool = Driven(max_size=1)
-    lease = pool.lend("ada", 1)
-    pool(Release(lease, busy=False))
-    assert pool(Acquire("bob")) == [Grant("bob", 1, 2)]
-    assert pool(Release(lease, busy=False)) == []
-    assert pool(CallsEnded(lease)) == []
-    assert pool(CallsOverdue(lease)) == []
-    assert pool(Release(99, busy=True)) == []
+    loan = pool.open("ada")
+    pool(Release(loan, busy=False))
+    pool.hit("bob", 1)
+    over(pool, loan)
     assert pool.count(SessionState.LEASED) == 1
 
 
 @pytest.mark.holds("L4")
 def test_a_session_with_the_releasers_calls_under_way_is_lent_again_only_when_they_have_ended() -> None:
     pool = Driven(max_size=1)
-    lease = pool.lend("ada", 1)
-    assert pool(Acquire("bob")) == []
-    assert pool(Release(lease, busy=True)) == [AwaitCalls(lease)]
-    assert pool.count(SessionState.SETTLING) == 1
-    assert pool(CallsEnded(lease)) == [Grant("bob", 1, 2)]
+    loan = pool.open("ada")
+    pool(Acquire("bob"))
+    assert pool(Release(loan, busy=True)) == [AwaitCalls(loan)]
+    assert pool(Release(loan, busy=False)) == []
+    assert pool(Abandoned(loan)) == []
+    granted(pool(CallsEnded(loan)), "bob", 1)
 
 
 @pytest.mark.holds("L4", "L5")
-def test_a_session_whose_releasers_calls_do_not_end_is_closed_instead_of_lent() -> None:
+@pytest.mark.parametrize("reason", [Retirement.OVERDUE_CALLS, Retirement.ABANDONED_LEASE])
+def test_a_session_whose_borrower_is_not_done_or_never_said_so_is_closed_instead_of_lent(reason: Retirement) -> None:
     pool = Driven(max_size=1)
-    lease = pool.lend("ada", 1)
+    loan = pool.open("ada")
     pool(Acquire("bob"))
-    pool(Release(lease, busy=True))
-    assert pool(CallsOverdue(lease)) == [Close(1)]
-    assert pool(CallsEnded(lease)) == []
-    assert pool(SessionGone(1)) == [Open(2, "bob")]
+    if reason is Retirement.OVERDUE_CALLS:
+        pool(Release(loan, busy=True))
+        assert pool(CallsOverdue(loan)) == closed(1, reason)
+    else:
+        assert pool(Abandoned(loan)) == closed(1, reason)
+    over(pool, loan)
+    assert pool(SessionGone(1)) == [Return(), Reserve()]
+    assert pool(PermitGranted()) == [Open(2, "bob")]
+
+
+@pytest.mark.holds("S3")
+def test_a_session_that_ends_under_its_borrower_frees_its_permit_and_the_lease_is_void() -> None:
+    pool = Driven(max_size=1)
+    loan = pool.open("ada")
+    pool(Acquire("bob"))
+    assert pool(SessionGone(1)) == [Return(), Reserve()]
+    over(pool, loan)
 
 
 @pytest.mark.holds("S2")
 def test_an_idle_session_that_breaks_is_closed_and_holds_its_permit_until_it_is_gone() -> None:
     pool = Driven(max_size=1)
-    pool(Release(pool.lend("ada", 1), busy=False))
-    assert pool(SessionBroke(1)) == [Close(1)]
+    pool(Release(pool.open("ada"), busy=False))
+    assert pool(SessionBroke(1)) == closed(1, Retirement.BROKEN)
     assert pool(Acquire("bob")) == []
-    assert pool(SessionGone(1)) == [Open(2, "bob")]
+    assert pool(SessionGone(1)) == [Return(), Reserve()]
 
 
 @pytest.mark.holds("S2")
 def test_a_session_that_breaks_while_lent_is_closed_when_it_comes_back_and_never_lent_again() -> None:
     pool = Driven(max_size=1)
-    lease = pool.lend("ada", 1)
+    loan = pool.open("ada")
     assert pool(SessionBroke(1)) == []
     assert pool(Acquire("bob")) == []
-    assert pool(Release(lease, busy=False)) == [Close(1)]
-    assert pool(SessionGone(1)) == [Open(2, "bob")]
+    assert pool(Release(loan, busy=True)) == [AwaitCalls(loan)]
+    assert pool(CallsEnded(loan)) == closed(1, Retirement.BROKEN)
+    assert pool.machine.counts(now=0.0).broken == 1
 
 
-@pytest.mark.holds("S2")
-def test_a_broken_session_with_calls_left_under_way_waits_for_them_a_bounded_time() -> None:
-    pool = Driven(max_size=1)
-    lease = pool.lend("ada", 1)
-    pool(SessionBroke(1))
-    assert pool(Release(lease, busy=True)) == [AwaitCalls(lease)]
-    assert pool(CallsOverdue(lease)) == [Close(1)]
-
-
-def test_a_session_that_ends_under_its_borrower_frees_its_permit_and_the_lease_is_void() -> None:
-    pool = Driven(max_size=1)
-    lease = pool.lend("ada", 1)
-    pool(Acquire("bob"))
-    assert pool(SessionGone(1)) == [Open(2, "bob")]
-    assert pool(Release(lease, busy=False)) == []
-
-
-@pytest.mark.holds("L2")
-def test_a_caller_beyond_max_waiting_is_refused_by_name() -> None:
-    pool = Driven(max_size=1, max_waiting=1)
-    pool.lend("ada", 1)
-    assert pool(Acquire("bob")) == []
-    (refused,) = pool(Acquire("cy"))
-    assert isinstance(refused, Refuse)
-    assert isinstance(refused.error, PoolFull)
-    assert "1 leased of at most 1, 1 waiting" in str(refused.error)
-
-
-def test_with_max_waiting_zero_a_caller_may_still_wait_for_a_session_opened_for_it() -> None:
-    pool = Driven(max_size=1, max_waiting=0)
-    pool.lend("ada", 1)
-    (refused,) = pool(Acquire("bob"))
-    assert isinstance(refused, Refuse)
-
-
-@pytest.mark.holds("L2", "L5")
-def test_shutting_refuses_the_waiters_closes_every_session_and_finishes_when_the_last_is_gone() -> None:
+@pytest.mark.holds("S8")
+def test_draining_ends_idle_sessions_now_and_lent_ones_as_they_come_back_and_opens_new_ones() -> None:
     pool = Driven(max_size=3)
-    pool(Release(pool.lend("ada", 1), busy=False))
-    lease = 2
-    assert pool(Acquire("bob")) == [Grant("bob", 1, lease)]
-    assert pool(Acquire("cy")) == [Open(2, "cy")]
-    refused, *closing = pool(Shut())
-    assert isinstance(refused, Refuse)
-    assert refused.ticket == "cy"
-    assert isinstance(refused.error, PoolClosed)
-    assert closing == [Close(1), Close(2)]
-    assert pool(Shut()) == []
-    assert pool(Release(lease, busy=False)) == []
-    assert pool(SessionOpened(2)) == []
-    assert pool(SessionGone(1)) == []
-    assert pool(SessionGone(2)) == [Finished()]
-    (late,) = pool(Acquire("dee"))
-    assert isinstance(late, Refuse)
+    lent, idle = pool.open("ada"), pool.open("bob")
+    pool(Release(idle, busy=False))
+    pool.hit("cy", 2)
+    pool(Acquire("dee"))
+    pool(PermitGranted())
+    assert pool(Drain()) == closed(3, Retirement.DRAINED)
+    assert pool(SessionOpened(3)) == []
+    assert pool(SessionGone(3)) == [Return(), Reserve()]
+    assert pool(PermitGranted()) == [Open(4, "dee")]
+    assert pool(Release(lent, busy=False)) == closed(1, Retirement.DRAINED)
 
 
-def test_an_empty_pool_finishes_as_soon_as_it_is_shut() -> None:
-    assert Driven()(Shut()) == [Finished()]
+# --- modes
 
 
-def test_the_counts_tell_hits_misses_failures_and_the_longest_wait_and_lease() -> None:
-    pool = Driven(max_size=1)
-    lease = pool.lend("ada", 1)
-    pool(Acquire("bob"))
-    counts = pool.machine.counts(now=pool.now + 10)
-    assert (counts.hits, counts.misses, counts.opened, counts.waiting) == (0, 2, 1, 1)
-    assert counts.longest_wait == 10
-    assert counts.longest_lease == 11
+@pytest.mark.holds("L1")
+def test_a_session_of_a_server_that_keeps_state_has_one_lease_and_of_another_as_many_as_are_shared() -> None:
+    pool = Driven(max_size=1, shared_leases=2)
+    pool(Acquire("ada"))
+    for name in ("bob", "cy"):
+        assert pool(Acquire(name)) == []
+    pool(PermitGranted())
+    grants = pool(SessionOpened(1, is_stateful=False))
+    assert [(grant.ticket, grant.session) for grant in grants if isinstance(grant, Grant)] == [("ada", 1), ("bob", 1)]
+    assert pool.machine.counts(now=0.0).waiting == 1
+
+
+@pytest.mark.holds("L1", "L3")
+def test_a_key_that_has_learnt_that_its_server_is_stateless_reserves_one_session_for_many() -> None:
+    pool = Driven(max_size=4, shared_leases=2)
+    for name in ("ada", "bob", "cy"):
+        assert pool(Acquire(name)) == [Reserve()], "an unknown server is taken for one that keeps state"
+    pool(PermitGranted())
+    *_, unreserve = pool(SessionOpened(1, is_stateful=False))
+    assert unreserve == Unreserve(), "one more session is enough for the one who still waits"
+    assert pool(Acquire("dee")) == []
+    pool(PermitGranted())
+    assert [type(effect) for effect in pool(SessionOpened(2, is_stateful=False))] == [Grant, Grant]
+
+
+@pytest.mark.holds("L1", "L3")
+def test_a_server_that_turns_out_to_keep_state_after_all_gets_as_many_sessions_as_there_are_waiters() -> None:
+    pool = Driven(max_size=3, shared_leases=9)
+    loan = pool.open("ada", is_stateful=False)
     pool(SessionBroke(1))
-    pool(Release(lease, busy=False))
-    assert pool.machine.counts(now=pool.now).broken == 1
+    pool(Release(loan, busy=False))
+    pool(SessionGone(1))
+    assert [pool(Acquire(name)) for name in ("bob", "cy", "dee")] == [[Reserve()], [], []]
+    pool(PermitGranted())
+    grant, *reserved = pool(SessionOpened(2, is_stateful=True))
+    assert isinstance(grant, Grant)
+    assert reserved == [Reserve(), Reserve()]
+
+
+@pytest.mark.holds("L1")
+def test_an_explicit_number_of_places_counts_whatever_the_server_is() -> None:
+    for is_stateful in (True, False):
+        pool = Driven(max_size=1, places=2)
+        pool.open("ada", is_stateful=is_stateful)
+        pool.hit("bob", 1)
+        assert pool(Acquire("cy")) == []
+
+
+@pytest.mark.holds("L6")
+def test_a_conversation_makes_one_handshake_for_calls_that_come_at_once_and_they_share_the_session() -> None:
+    pool = Driven(is_sticky=True, max_size=5)
+    assert [pool(Acquire(str(call))) for call in range(4)] == [[Reserve()], [], [], []]
+    pool(PermitGranted())
+    grants = pool(SessionOpened(1))
+    assert [(type(grant), grant.session) for grant in grants if isinstance(grant, Grant)] == [(Grant, 1)] * 4
+    pool.hit("late", 1)
+    assert pool(PermitGranted()) == [Return()]
+
+
+@pytest.mark.holds("L9")
+def test_a_conversation_that_lost_its_state_is_told_once_and_the_next_call_opens_another_session() -> None:
+    pool = Driven(is_sticky=True)
+    loan = pool.open("ada")
+    pool(SessionBroke(1))
+    error = refused(pool(Acquire("bob")), "bob")
+    assert isinstance(error, SessionStateLost)
+    assert pool(Acquire("cy")) == []
+    assert pool(Release(loan, busy=False)) == closed(1, Retirement.BROKEN)
+    assert pool(SessionGone(1)) == [Return(), Reserve()]
+    pool(PermitGranted())
+    granted(pool(SessionOpened(2)), "cy", 2)
+
+
+@pytest.mark.holds("L9")
+@pytest.mark.parametrize("is_stateful", [True, False])
+def test_what_had_no_state_or_was_never_used_is_replaced_without_a_word(*, is_stateful: bool) -> None:
+    pool = Driven(is_sticky=True)
+    pool(Acquire("ada"))
+    pool(PermitGranted())
+    if is_stateful:
+        pool(Withdraw("ada"))
+        pool(SessionOpened(1))
+    else:
+        pool(SessionOpened(1, is_stateful=False))
+    pool(SessionBroke(1))
+    assert pool(Acquire("bob")) == []
+
+
+@pytest.mark.holds("L5", "S8")
+def test_fewer_are_allowed_so_idle_ones_end_now_and_lent_ones_as_they_come_back() -> None:
+    pool = Driven(max_size=4)
+    loans = [pool.open(name) for name in ("ada", "bob", "cy")]
+    pool(Acquire("dee"))
+    pool(Release(loans[0], busy=False))
+    assert pool.count(SessionState.LEASED) == 3
+    assert pool(Acquire("eve")) == [Reserve()]
+    assert pool(Resize(quiet(max_size=2))) == [Unreserve()]
+    assert pool(Release(loans[1], busy=False)) == closed(2, Retirement.RESIZED)
+    granted(pool(Release(loans[2], busy=False)), "eve", 3)
+
+
+@pytest.mark.holds("L3")
+def test_more_are_allowed_so_those_who_wait_get_them() -> None:
+    pool = Driven(max_size=1)
+    pool.open("ada")
+    assert pool(Acquire("bob")) == []
+    assert pool(Resize(quiet(max_size=2))) == [Reserve()]

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from protocol.errors import InvalidSettings
 from protocol.restart import Backoff, Restart, RestartWindow, Strategy
+from protocol.settings import LONGEST
 
 PLAIN = Backoff(first=0.5, factor=2, ceiling=10, jitter=0)
 
@@ -54,6 +55,17 @@ def test_a_backoff_that_cannot_be_is_refused_by_the_name_of_the_value(name: str,
         Backoff(**{**fine, name: value})
 
 
+def test_a_backoff_may_be_of_any_length_never_grow_and_wait_no_longer_than_at_first() -> None:
+    assert Backoff(first=LONGEST, factor=1, ceiling=LONGEST, jitter=1).delay(3, 0.0) == LONGEST
+    assert Backoff(first=0, factor=1.5, ceiling=0, jitter=0).delay(3, 0.0) == 0.0
+
+
+def test_a_number_out_of_its_range_is_refused_with_the_range_and_itself() -> None:
+    with pytest.raises(InvalidSettings) as refused:
+        Backoff(first=2, factor=1, ceiling=1, jitter=0)
+    assert str(refused.value) == "backoff ceiling must be a number from 2 to 1e+09, not 1"
+
+
 def test_a_backoff_grows_from_the_first_delay_to_the_ceiling_and_stays_there() -> None:
     assert [PLAIN.delay(attempt, 0.0) for attempt in range(1, 8)] == [0.5, 1, 2, 4, 8, 10, 10]
 
@@ -88,7 +100,7 @@ def test_an_intensity_that_is_no_count_is_refused(intensity: Any) -> None:
 
 @pytest.mark.parametrize("period", [*WRONG, 0, 0.0])
 def test_a_period_that_is_no_time_is_refused(period: Any) -> None:
-    with pytest.raises(InvalidSettings, match="period must be"):
+    with pytest.raises(InvalidSettings, match=r"^period must be"):
         RestartWindow(1, period)
 
 
@@ -130,6 +142,17 @@ def test_after_a_clock_went_back_a_restart_counts_for_a_period_of_the_clock_as_i
     assert window.restart(12.5, 0.0) == 0.0
     assert window.restart(15.0, 0.0) is None
     assert window.restart(15.5, 0.0) == 0.0
+
+
+@pytest.mark.holds("R3")
+def test_after_a_clock_went_back_the_last_restart_is_the_one_that_has_just_been() -> None:
+    window = RestartWindow(3, 5.0)
+    for now in (1_000.0, 1_001.0, 1_003.0):
+        assert window.restart(now, 0.0) == 0.0
+    assert window.restart(10.0, 0.0) is None
+    assert window.restart(12.5, 0.0) == 0.0
+    assert window.restart(13.0, 0.0) is None
+    assert window.restart(13.5, 0.0) == 0.0
 
 
 @pytest.mark.holds("R3")

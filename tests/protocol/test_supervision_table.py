@@ -8,6 +8,7 @@ import pytest
 from protocol.child import TRANSITIONS, ChildEvent, ChildSpec, ChildState
 from protocol.errors import IllegalTransition, InvalidSettings
 from protocol.restart import Restart
+from protocol.settings import LONGEST
 from protocol.supervision import SupervisorMachine
 from protocol.supervisor_events import (
     Boot,
@@ -107,7 +108,7 @@ def test_a_spec_takes_a_text_for_its_restart_type_and_any_patience_for_its_shutd
     assert ChildSpec("a", make).restart is Restart.PERMANENT
     assert ChildSpec("a", make, restart="temporary").restart is Restart.TEMPORARY
     assert ChildSpec("a", make).shutdown is None
-    for seconds in (0, 2.5, math.inf):
+    for seconds in (0, 2.5, LONGEST, math.inf):
         assert ChildSpec("a", make, shutdown=seconds).shutdown == seconds
 
 
@@ -123,10 +124,11 @@ def test_an_id_that_is_no_name_is_refused(name: Any) -> None:
     ("setting", "value", "told"),
     [
         ("start", None, "start must be a callable that makes a new one each time, not NoneType"),
+        ("start", "make", "start must be a callable that makes a new one each time, not str"),
         ("restart", "always", "restart 'always' is unknown: use one of permanent, transient, temporary"),
         *(
             ("shutdown", value, "shutdown must be a number of seconds from 0 to 1e\\+09, math.inf or None, not")
-            for value in (-1, math.nan, True, "5", 10**400, -math.inf)
+            for value in (-1, 2 * LONGEST, math.nan, True, "5", 10**400, -math.inf)
         ),
     ],
 )
