@@ -1,21 +1,28 @@
-"""Connections to upstream servers: what one is, and how it is made over Streamable HTTP."""
+"""Connections to upstream servers: what one is, and what it takes to open one."""
 
-import ssl
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from typing import Final, Protocol, cast
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Final, Protocol, TypeVar, cast
 
-import httpx2
+import anyio
 from mcp import Client, MCPError
-from mcp.client.streamable_http import streamable_http_client
-from mcp_types import CONNECTION_CLOSED
+from mcp_types import CONNECTION_CLOSED, METHOD_NOT_FOUND, REQUEST_TIMEOUT
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
+from pydantic import ValidationError
 
 from actors.exchange import Exchange, current_exchange
 from actors.guard import Guard
-from protocol.errors import CallFailed, CallInterrupted, ConnectFailed, TroupeError
+from actors.incoming import MessageHandler
+from actors.learnt import Learnt, Recollection
+from protocol.errors import CallFailed, CallInterrupted, MalformedResponse, SessionTerminated
 from protocol.fault import Fault
-from protocol.settings import PoolSettings, Upstream
+from protocol.health import ProbeResult
+from protocol.settings import PoolSettings, Probe, Upstream
+
+__all__ = ["Connection", "Connector", "Learnt", "MessageHandler", "Opening", "innermost"]
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True, eq=False)
@@ -26,27 +33,142 @@ class Connection:
         address: the server's, as it may be shown.
         client: the SDK's client, entered.
         guard: the HTTP transport beneath it; None where there is no HTTP.
+        is_stateful: whether the server keeps state in the session: those of the handshake era do.
+        recollection: what it takes for granted of the server; None for nothing.
     """
 
     address: str
     client: Client
     guard: Guard | None = None
+    _: KW_ONLY
+    is_stateful: bool = True
+    recollection: Recollection | None = None
 
     @property
     def requests(self) -> int:
         """The HTTP requests sent so far."""
         return 0 if self.guard is None else self.guard.requests
 
-    def explain(self, error: MCPError, exchange: Exchange) -> CallFailed | None:
+    @property
+    def is_proven(self) -> bool:
+        """Whether the server has answered anything yet."""
+        return self.guard is None or self.guard.is_proven
+
+    @property
+    def protocol_version(self) -> str:
+        """The revision of MCP that the session speaks."""
+        return self.client.protocol_version
+
+    async def close(self) -> None:
+        """End a connection that needs nobody to hold it open. Others end when they are left."""
+
+    async def call(self, exchange: Exchange, make: Callable[[], Awaitable[T]]) -> T:
+        """Make one call on the SDK's client.
+
+        If the server turns out not to be what its key has learnt, the session makes up for it and the call is made
+        again: nothing of it has run.
+
+        Args:
+            exchange: what is noted of it.
+            make: makes the call; twice, if need be.
+
+        Raises:
+            CallFailed: it ended without the server's answer.
+            MCPError: the server's own error, or code -32001 when the call's timeout elapsed.
+        """
+        token = current_exchange.set(exchange)
+        try:
+            return await self._make(exchange, make)
+        except RuntimeError as error:
+            if str(error) != NOT_OPEN:
+                raise
+            raise self.has_ended(exchange.step, was_answered=exchange.was_answered) from error
+        except (MCPError, ValidationError) as error:
+            if (named := self.explain(error, exchange)) is None:
+                raise
+            # What a validation error quotes may be anything.
+            raise named from (named.__cause__ or (error if isinstance(error, MCPError) else None))
+        finally:
+            current_exchange.reset(token)
+
+    def has_ended(self, step: str, *, was_answered: bool = False) -> CallFailed:
+        """The named error for what was to be done on a session that was closed before, as by `Pool.end`.
+
+        Args:
+            step: what it was.
+            was_answered: whether the server has taken a request of it before.
+        """
+        what = f"{step} on {self.address}"
+        if was_answered:
+            return CallInterrupted(f"{what} was interrupted: its session was closed, so it may have run")
+        return SessionTerminated(f"{what} has not run: its session was closed, acquire another one")
+
+    async def _make(self, exchange: Exchange, make: Callable[[], Awaitable[T]]) -> T:
+        recollection = self.recollection
+        if recollection is None:
+            return await make()
+        known = recollection.negotiated
+        try:
+            return await make()
+        except MCPError as error:
+            if not recollection.doubts(error, exchange) or not await recollection.negotiate(self.client, known):
+                raise
+        except RuntimeError as error:
+            # Of a call of a tool, which is all that this can come from, the result has the type that `make` returns.
+            return cast("T", await recollection.validate_anew(self.client, error, exchange))
+        exchange.was_answered = False
+        return await make()
+
+    def explain(self, error: MCPError | ValidationError, exchange: Exchange) -> CallFailed | None:
         """The named error for a call that failed, or None if `error` is what the server answered."""
         if exchange.fault is not None:
             return exchange.fault.for_call(self.address, was_answered=exchange.was_answered)
+        what = f"{exchange.step} on {self.address}"
+        if isinstance(error, ValidationError):
+            return MalformedResponse(f"{what} was answered with a result of another shape than MCP's: it may have run")
         if error.code == CONNECTION_CLOSED and error.message in _SAID_BY_THE_SDK:
-            what = f"{exchange.step} on {self.address}"
             return CallInterrupted(
                 f"{what} was interrupted: its session or its stream was closed under it, so it may have run"
             )
         return None
+
+    async def probe(self, name: Probe, timeout: float) -> ProbeResult:
+        """Ask the server whether it is well, past every cache.
+
+        Args:
+            name: what to ask. `skip` asks nothing, and is not supported.
+            timeout: seconds that it has for an answer.
+
+        Cancellation ends it.
+        """
+        if name in ("skip", "discover" if self.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS else "ping"):
+            return ProbeResult.UNSUPPORTED
+        token = current_exchange.set(Exchange("health check"))
+        try:
+            with anyio.move_on_after(timeout):
+                await self._probe(name)
+                return ProbeResult.HEALTHY
+            return ProbeResult.SILENT
+        except MCPError as error:
+            return _OF_A_PROBE.get(error.code, ProbeResult.DEAD)
+        except Exception:  # noqa: BLE001 - whatever it is, the server is not well
+            return ProbeResult.DEAD
+        finally:
+            current_exchange.reset(token)
+
+    async def _probe(self, name: Probe) -> None:
+        session = self.client.session
+        match name:
+            case "list_tools":
+                await session.list_tools()
+            case "list_prompts":
+                await session.list_prompts()
+            case "list_resources":
+                await session.list_resources()
+            case "discover":
+                await session.send_discover(self.protocol_version)
+            case _:
+                await session.send_ping()
 
 
 _SAID_BY_THE_SDK: Final = frozenset(
@@ -57,6 +179,46 @@ _SAID_BY_THE_SDK: Final = frozenset(
     }
 )
 """How the SDK words a -32000 of its own making; the same code from a server stays the server's error."""
+NOT_OPEN: Final = "Client must be used within an async context manager"
+"""How the SDK's client words it that its session is over."""
+_OF_A_PROBE: Final = {METHOD_NOT_FOUND: ProbeResult.UNSUPPORTED, REQUEST_TIMEOUT: ProbeResult.SILENT}
+
+
+def _unheard(_: Fault) -> None:
+    """In the place of who is to be told of faults, until somebody is."""
+
+
+def _nothing() -> None:
+    """As above."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Opening:
+    """All that a connector needs in order to open a session.
+
+    Attributes:
+        upstream: the server.
+        headers: sent with each request until a lease brings others.
+        settings: the pool's.
+        report: to be told of each fault that ends the session.
+        proven: to be told when the server has answered for the first time; a connection that knows nothing of that is
+            taken for proven. One that is opened by what its key has learnt may be open before.
+        learnt: what the key knows of its server.
+        connect_timeout, call_timeout: seconds, as of this opening.
+        http_client: overrides the upstream's factory.
+        handler: what the server sends of itself goes there.
+    """
+
+    upstream: Upstream
+    headers: Mapping[str, str] = field(repr=False)
+    settings: PoolSettings
+    learnt: Learnt
+    connect_timeout: float
+    call_timeout: float
+    http_client: Callable[..., object] | None = None
+    handler: MessageHandler | None = None
+    report: Callable[[Fault], None] = _unheard
+    proven: Callable[[], None] = _nothing
 
 
 class Connector(Protocol):
@@ -64,62 +226,14 @@ class Connector(Protocol):
 
     Raises, on entering:
         ConnectFailed: no session could be opened.
+        InvalidSettings: the upstream's settings cannot be used.
     """
 
-    def __call__(
-        self, upstream: Upstream, headers: Mapping[str, str], settings: PoolSettings, report: Callable[[Fault], None]
-    ) -> AbstractAsyncContextManager[Connection]:
-        """Open a session with `upstream`, bearing `headers`; `report` is told of each fault that ends it."""
+    def __call__(self, opening: Opening) -> AbstractAsyncContextManager[Connection] | Awaitable[Connection]:
+        """Open a session: in a context manager that one task enters and leaves, or, where nothing has to be held open,
+        by an awaitable of the connection, which then ends by `Connection.close`.
+        """
         ...
-
-
-class StreamableHttp:
-    """Opens sessions over Streamable HTTP.
-
-    One TLS context serves all of them: making one takes longer than all the rest of opening a session. Cookies and
-    connections are each session's own.
-    """
-
-    def __init__(self) -> None:
-        self._tls: ssl.SSLContext | None = None
-
-    @asynccontextmanager
-    async def __call__(
-        self, upstream: Upstream, headers: Mapping[str, str], settings: PoolSettings, report: Callable[[Fault], None]
-    ) -> AsyncGenerator[Connection]:
-        """Open a session; see `Connector`."""
-        if self._tls is None:
-            self._tls = httpx2.create_ssl_context()
-        exchange = Exchange("connect")
-        current_exchange.set(exchange)
-        guard = Guard(httpx2.AsyncHTTPTransport(verify=self._tls, limits=_LIMITS), headers=headers, report=report)
-        timeout = httpx2.Timeout(connect=settings.connect_timeout, read=None, write=settings.call_timeout, pool=None)
-        http = httpx2.AsyncClient(transport=guard, timeout=timeout)
-        client = Client(
-            streamable_http_client(upstream.url, http_client=http),
-            mode=upstream.mode,
-            read_timeout_seconds=settings.call_timeout,
-        )
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(http)
-            try:
-                await stack.enter_async_context(client)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is why there is no session
-                failed = _connect_failed(exchange, error, upstream.address)
-                raise failed from (failed.__cause__ or innermost(error))
-            guard.connecting = False
-            yield Connection(upstream.address, client, guard)
-
-
-_LIMITS: Final = httpx2.Limits(max_connections=None, max_keepalive_connections=8, keepalive_expiry=60.0)
-
-
-def _connect_failed(exchange: Exchange, error: Exception, address: str) -> TroupeError:
-    if exchange.fault is not None:
-        return exchange.fault.for_connect(address)
-    inner = innermost(error)
-    said = f"{inner.message}, code {inner.code}" if isinstance(inner, MCPError) else type(inner).__name__
-    return ConnectFailed(f"no session with {address} could be opened: the handshake failed ({said})", step="handshake")
 
 
 def innermost(error: BaseException) -> BaseException:

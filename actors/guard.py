@@ -1,37 +1,55 @@
 """The guard: the HTTP transport beneath every session, which lets one exchange fail without the others.
 
 Why it is needed, measured with the SDK 2.3: an exception from one POST cancels every other call of the session, and the
-task that opened it; an HTTP error without a JSON-RPC body loses its status; and when a server with an event store dies,
-the SDK waits a second or more before it looks. So the guard
+task that opened it; an HTTP error without a JSON-RPC body loses its status; an answer with another id leaves its caller
+waiting; a cancellation is sent in line, before every other message; and when a server with an event store dies, the SDK
+waits a second or more before it looks. So the guard
 
 - never raises: a failed exchange is answered with a JSON-RPC error, and the fault behind it is noted for the call it
   happened to (`current_exchange`) and reported to the session;
+- lets no answer through that is none, or that is larger than `max_body`;
 - ends a body that breaks off as if it had ended there, after it has asked the server at once whether the session still
   exists;
-- puts the current lease's headers on each request.
+- sends what nobody waits for, cancellations above all, in tasks of its own;
+- puts the headers of the lease that makes the call on each request.
 """
 
-import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import anyio
 import httpx2
-from mcp_types import CONNECTION_CLOSED
+from anyio.abc import TaskGroup
+from mcp_types import JSONRPCError, JSONRPCResponse
 from typing_extensions import override
 
+from actors.body import EventBody, Malformed, TooLarge, take
+from actors.envelope import NOTHING, Envelope, answers, envelope_of, error_answer, read_message
+from actors.event_source import Event
 from actors.exchange import Exchange, current_exchange, fault_of, retry_after
+from actors.post import Post
+from actors.presence import SESSION_ID, Presence
+from actors.streamed import StreamedAnswer, judge_loose
+from actors.verdict import (
+    FINAL,
+    OF_THE_CALLER,
+    bad_gateway,
+    ends_the_session,
+    event_of,
+    read_quietly,
+    shown_type,
+    stays,
+    with_body,
+)
 from protocol.fault import Fault, FaultKind
+from protocol.keys import NOT_FORWARDED
 
-SESSION_ID: Final = "mcp-session-id"
-PROBE_TIMEOUT: Final = 0.5
-"""Seconds that a server has to answer whether it still knows a session whose stream broke off."""
-ERROR_BODY_TIMEOUT: Final = 1.0
-"""Seconds that the body of an HTTP error may take."""
-ERROR_BODY_LIMIT: Final = 65_536
-"""Bytes of an HTTP error's body that are read in search of a JSON-RPC error."""
-PROBE_BODY: Final = b'{"jsonrpc":"2.0","id":"troupe-probe","method":"ping"}'
+ASIDE_TIMEOUT: Final = 5.0
+"""Seconds that a message which nobody waits for may take."""
+ASIDE_LIMIT: Final = 32
+"""How many of them may be under way at once. Past that, cancellations are dropped, and all else is sent in line."""
+MAX_BODY: Final = 32_000_000
 
 
 class Guard(httpx2.AsyncBaseTransport):
@@ -39,63 +57,297 @@ class Guard(httpx2.AsyncBaseTransport):
 
     Args:
         beneath: the transport that does the work.
-        headers: put on each request.
+        headers: put on each request whose call brings none of its own.
         report: told of each fault that ends the session.
+        max_body: the most bytes of one answer, and of one event of a stream.
+        query: of the upstream's address, which may be secret: put on each request beneath all that logs addresses.
+        answered: told the method and the result of each answer that is one, with whether it is a whole first page.
 
     Attributes:
-        headers: put on each request; those of the current lease.
+        headers: those of the newest lease.
         connecting: while true, a server that cannot be reached is not tried again: the first fault answers all that
             follows.
+        aside: where messages that nobody waits for are sent; None sends them in line.
         requests: how many requests were sent.
+        proven: called when the server has answered for the first time.
+        is_proven: whether the server has answered anything. Until then a fault is one of connecting, also where no
+            handshake is needed.
     """
 
     def __init__(
-        self, beneath: httpx2.AsyncBaseTransport, *, headers: Mapping[str, str], report: Callable[[Fault], None]
+        self,
+        beneath: httpx2.AsyncBaseTransport,
+        *,
+        headers: Mapping[str, str],
+        report: Callable[[Fault], None],
+        max_body: int = MAX_BODY,
+        query: bytes | None = None,
+        answered: Callable[[Envelope, dict[str, Any]], None] | None = None,
     ) -> None:
         self.headers = headers
         self.connecting = True
+        self.aside: TaskGroup | None = None
         self.requests = 0
+        self.is_proven = False
+        self.proven: Callable[[], None] | None = None
+        self.max_body = max_body
         self._beneath = beneath
         self._report = report
+        self._query = query
+        self._answered = answered
         self._first_failure: Fault | None = None
-        self._loss: Fault | None = None
-        self._probing = anyio.Lock()
+        self._presence = Presence(self._send, report)
+        self._aside = 0
+        self._has_no_stream = False
 
     @override
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        for name, value in self.headers.items():
-            request.headers[name] = value
-        exchange = current_exchange.get() if request.method == "POST" else None
-        step = exchange.step if exchange is not None else _STEPS.get(request.method, request.method)
-        if self.connecting and self._first_failure is not None:
-            return self._stand_in(request, exchange, self._first_failure)
+        exchange = current_exchange.get()
         try:
-            response = await self._send(request)
-        except Exception as error:  # noqa: BLE001 - whatever the transport raises is the affair of this exchange alone
-            return await self._failed(request, exchange, fault_of(error, step))
-        if response.is_error:
-            if request.method == "POST":
-                return await self._judge(request, response, exchange, step)
-            if request.method == "GET" and response.status_code == HTTPStatus.NOT_FOUND:
-                # Some servers have no event stream and say 404 where the specification says 405: a ping tells.
-                await self._lost_session(request, step, presumed=False)
-        elif exchange is not None and response.is_success:
-            exchange.was_answered = True
-        if "content-encoding" in response.headers:
-            response = _decoded(response)
-        stream = cast("httpx2.AsyncByteStream", response.stream)
-        response.stream = _Body(
-            stream, lambda error: self._broken_off(request, response, exchange, fault_of(error, step))
-        )
-        return response
+            self._dress(request, exchange)
+            return await self._handle(request, exchange)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the affair of this exchange alone
+            step = exchange.step if exchange is not None else "message"
+            return self._stand_in(Post(request, exchange, step, NOTHING), self._fault_of(error, step))
+
+    async def _handle(self, request: httpx2.Request, exchange: Exchange | None) -> httpx2.Response:
+        if request.method == "POST":
+            envelope = envelope_of(await request.aread())
+            if envelope.id is None:
+                return await self._tell(request, envelope)
+            if envelope.method == "initialize":
+                # It negotiates. A session that does so anew would name what it spoke before.
+                for name in ("mcp-protocol-version", "mcp-method"):
+                    request.headers.pop(name, None)
+            return await self._ask(Post(request, exchange, self._step(exchange, envelope), envelope))
+        if request.method == "GET":
+            return await self._get(request)
+        return await self._end(request)
 
     @override
     async def aclose(self) -> None:
         await self._beneath.aclose()
 
-    async def _send(self, request: httpx2.Request) -> httpx2.Response:
-        self.requests += 1
-        return await self._beneath.handle_async_request(request)
+    # --- requests
+
+    async def _ask(self, post: Post) -> httpx2.Response:
+        """A request whose answer somebody waits for."""
+        if post.exchange is not None:
+            post.exchange.fault = None  # an earlier request of the same call may have failed, and been made up for
+        if self.connecting and self._first_failure is not None:
+            return self._stand_in(post, self._first_failure)
+        try:
+            response = await self._send(post.request)
+        except Exception as error:  # noqa: BLE001 - whatever the transport raises is the affair of this exchange alone
+            fault = self._fault_of(error, post.step)
+            if self.connecting:
+                self._first_failure = fault
+            return self._stand_in(post, fault)
+        if post.exchange is not None:
+            post.exchange.status = response.status_code
+        if response.is_error:
+            return await self._judge(post, response)
+        if response.has_redirect_location:
+            return await self._redirected(post, response)
+        if post.exchange is not None:
+            post.exchange.was_answered = True
+        return await self._read(post, response)
+
+    async def _read(self, post: Post, response: httpx2.Response) -> httpx2.Response:
+        """See to it that the answer is one."""
+        kind = response.headers.get("content-type", "").lower()
+        if response.status_code != HTTPStatus.ACCEPTED:
+            if kind.startswith("application/json"):
+                return await self._read_json(post, response)
+            if kind.startswith("text/event-stream"):
+                return await self._read_events(post, response)
+        await response.aclose()
+        what = f"HTTP {response.status_code} with {shown_type(kind)} is no answer"
+        return self._stand_in(post, self._fault(FaultKind.MALFORMED, post.step, what))
+
+    async def _read_json(self, post: Post, response: httpx2.Response) -> httpx2.Response:
+        try:
+            body = await take(response, self.max_body)
+        except Exception as error:  # noqa: BLE001 - as above
+            return await self._broken_off(post, error)
+        message = read_message(body)
+        if post.envelope.id is None or not answers(message, post.envelope.id):
+            what = "a body that is no JSON-RPC answer to it"
+            return self._stand_in(post, self._fault(FaultKind.MALFORMED, post.step, what))
+        self._prove()
+        if isinstance(message, JSONRPCResponse):
+            self._note_result(post, message.result)
+        if isinstance(message, JSONRPCError):
+            # With an error status the SDK takes an answer without an id as one to this request.
+            response.status_code = HTTPStatus.BAD_REQUEST
+        return with_body(response, httpx2.ByteStream(body))
+
+    async def _read_events(self, post: Post, response: httpx2.Response) -> httpx2.Response:
+        answer = StreamedAnswer(lambda result: self._note_result(post, result))
+
+        async def ended(error: Exception | None) -> bytes:
+            if answer.is_there or (error is None and answer.may_come):
+                return b""  # in good order, or for the SDK to resume, or to tell the caller
+            if error is None:
+                error = Malformed("an event stream without an answer")
+            elif not isinstance(error, (Malformed, TooLarge)) and SESSION_ID in post.request.headers:
+                if not await self._presence.is_lost(post.request, post.step):
+                    return b""  # the session lives: the SDK resumes the stream if it can, and ends the call if not
+                fault = self._fault_of(error, post.step)
+                if post.exchange is not None:
+                    post.exchange.fault = fault
+                return event_of(error_answer(fault))
+            return event_of((await self._broken_off(post, error)).content)
+
+        return await self._streaming(post, response, answer.judge, ended)
+
+    async def _streaming(
+        self,
+        post: Post,
+        response: httpx2.Response,
+        judge: Callable[[Event], bytes],
+        ended: Callable[[Exception | None], Awaitable[bytes]],
+    ) -> httpx2.Response:
+        try:
+            body = EventBody(response, limit=self.max_body, judge=judge, ended=ended)
+        except Malformed as error:
+            await response.aclose()
+            return await self._broken_off(post, error)
+        return with_body(response, body)
+
+    def _prove(self) -> None:
+        """The server has answered something."""
+        if not self.is_proven and self.proven is not None:
+            self.proven()
+        self.is_proven = True
+
+    def _note_result(self, post: Post, result: dict[str, Any]) -> None:
+        self._prove()
+        if post.exchange is not None and post.envelope.method == "tools/call":
+            post.exchange.result = post.request.content, result
+        if self._answered is not None:
+            self._answered(post.envelope, result)
+
+    # --- messages that nobody waits for
+
+    async def _tell(self, request: httpx2.Request, envelope: Envelope) -> httpx2.Response:
+        tasks = self.aside
+        if envelope.method == "notifications/initialized":
+            await self._deliver(request)  # what follows it must not overtake it
+        elif tasks is not None and self._aside < ASIDE_LIMIT:
+            self._aside += 1
+            tasks.start_soon(self._tell_aside, request)
+        elif tasks is None or envelope.method != "notifications/cancelled":
+            await self._deliver(request)
+        return httpx2.Response(HTTPStatus.ACCEPTED)
+
+    async def _tell_aside(self, request: httpx2.Request) -> None:
+        try:
+            with anyio.move_on_after(ASIDE_TIMEOUT):
+                await self._deliver(request)
+        finally:
+            self._aside -= 1
+
+    async def _deliver(self, request: httpx2.Request) -> None:
+        """Send a message. If that fails, so will the next request, and whoever makes that is told."""
+        if self.connecting and self._first_failure is not None:
+            return
+        try:
+            await read_quietly(await self._send(request))
+        except Exception as error:  # noqa: BLE001 - as above
+            if self.connecting:
+                self._first_failure = self._fault_of(error, "message")
+                self._note(current_exchange.get(), self._first_failure)
+
+    async def _end(self, request: httpx2.Request) -> httpx2.Response:
+        """The end of the session: it is gone either way, and the SDK would warn of anything else than this."""
+        try:
+            await read_quietly(await self._send(request))
+        except Exception as error:  # noqa: BLE001 - as above
+            self._report(self._fault_of(error, "session end"))
+        return httpx2.Response(HTTPStatus.NO_CONTENT)
+
+    # --- the event stream
+
+    async def _get(self, request: httpx2.Request) -> httpx2.Response:
+        """The event stream is an extra. Whether the session lives without it is asked; `Presence` reports."""
+        step = "event stream"
+        if self._has_no_stream and "last-event-id" not in request.headers:
+            return httpx2.Response(HTTPStatus.METHOD_NOT_ALLOWED)  # the SDK asks twice
+        try:
+            response = await self._send(request)
+        except Exception as error:  # noqa: BLE001 - as above
+            if SESSION_ID in request.headers:
+                await self._presence.is_lost(request, step)
+            return bad_gateway(self._fault_of(error, step))
+        if response.status_code == HTTPStatus.NOT_FOUND:
+            # Some servers have no event stream and say 404 where the specification says 405: a ping tells.
+            await self._presence.is_lost(request, step, presumed=False)
+        if response.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            self._has_no_stream = True
+        if not response.is_success:
+            return response
+
+        async def ended(error: Exception | None) -> bytes:
+            if error is not None and SESSION_ID in request.headers:
+                await self._presence.is_lost(request, step)
+            return b""
+
+        post = Post(request, None, step, NOTHING)
+        return await self._streaming(post, response, judge_loose, ended)
+
+    # --- faults
+
+    async def _judge(self, post: Post, response: httpx2.Response) -> httpx2.Response:
+        """Tell an HTTP error that is a JSON-RPC response from one that is not, and from one that ends the session."""
+        body = await read_quietly(response)
+        message = read_message(body)
+        error = message if isinstance(message, JSONRPCError) else None
+        status = response.status_code
+        detail = f"HTTP {status} {httpx2.codes.get_reason_phrase(status)}".rstrip()  # not the server's, which may quote
+        if self._knows_session(post.request) and ends_the_session(status, error):
+            return self._stand_in(post, self._fault(FaultKind.TERMINATED, post.step, f"HTTP {status}", status))
+        pause = retry_after(response.headers.get("retry-after"))
+        fault = self._fault(FaultKind.REFUSED, post.step, detail, status, pause)
+        if self.connecting and status in FINAL:
+            self._first_failure = fault
+        if error is None or status in OF_THE_CALLER:
+            return self._stand_in(post, fault)
+        if self.connecting:
+            self._note(post.exchange, fault)
+        self._prove()
+        return httpx2.Response(status, headers={"content-type": "application/json"}, content=body)
+
+    async def _redirected(self, post: Post, response: httpx2.Response) -> httpx2.Response:
+        """Let those redirects through that keep the message and the origin: the SDK follows them, and no others."""
+        fault = self._fault(FaultKind.REFUSED, post.step, "redirected, and not followed", response.status_code)
+        if stays(post.request, response):
+            if post.exchange is not None:
+                post.exchange.fault = fault  # which the next request takes back
+            return response
+        await response.aclose()
+        return self._stand_in(post, fault)
+
+    async def _broken_off(self, post: Post, error: Exception) -> httpx2.Response:
+        """A body ended before its end, or had to be ended. Answers what to put in its place."""
+        match error:
+            case TooLarge():
+                fault = self._fault(FaultKind.TOO_LARGE, post.step, f"more than {self.max_body} bytes")
+            case Malformed():
+                fault = self._fault(FaultKind.MALFORMED, post.step, str(error))
+            case _:
+                fault = self._fault_of(error, post.step)
+                if SESSION_ID in post.request.headers:
+                    await self._presence.is_lost(post.request, post.step)
+                    if post.exchange is not None:
+                        post.exchange.fault = fault
+                    return bad_gateway(fault)
+        return self._stand_in(post, fault)
+
+    def _stand_in(self, post: Post, fault: Fault) -> httpx2.Response:
+        """The response to an exchange that got none: the SDK hands the error in it to the one who waits for it."""
+        self._note(post.exchange, fault)
+        return bad_gateway(fault)
 
     def _note(self, exchange: Exchange | None, fault: Fault) -> None:
         if exchange is not None:
@@ -103,209 +355,43 @@ class Guard(httpx2.AsyncBaseTransport):
         if fault.ends_session:
             self._report(fault)
 
-    async def _failed(self, request: httpx2.Request, exchange: Exchange | None, fault: Fault) -> httpx2.Response:
-        """The transport raised instead of answering."""
-        if request.method == "GET":
-            # The event stream is an extra. Whether the session lives without it is asked; `_lost_session` reports.
-            if SESSION_ID in request.headers:
-                await self._lost_session(request, fault.step)
-            return _bad_gateway(fault)
-        if self.connecting:
-            self._first_failure = fault
-        return self._stand_in(request, exchange, fault)
+    def _fault(
+        self, kind: FaultKind, step: str, detail: str, status: int | None = None, pause: float | None = None
+    ) -> Fault:
+        return Fault(kind, step, detail, status, pause, at_connect=self.connecting or not self.is_proven)
 
-    def _stand_in(self, request: httpx2.Request, exchange: Exchange | None, fault: Fault) -> httpx2.Response:
-        """The response to an exchange that got none: the SDK hands the error in it to the one who waits for it."""
-        self._note(exchange, fault)
-        if request.method == "DELETE":
-            return httpx2.Response(HTTPStatus.NO_CONTENT)  # it is gone either way, and the SDK would warn of all else
-        return _bad_gateway(fault)
+    def _fault_of(self, error: Exception, step: str) -> Fault:
+        return fault_of(error, step, at_connect=self.connecting or not self.is_proven)
 
-    async def _judge(
-        self, request: httpx2.Request, response: httpx2.Response, exchange: Exchange | None, step: str
-    ) -> httpx2.Response:
-        """Tell an HTTP error that is a JSON-RPC response from one that is not, and from one that ends the session."""
-        body = await _read(response)
-        error = _jsonrpc_error(body)
-        status = response.status_code
-        if SESSION_ID in request.headers and _ends_the_session(status, error):
-            return self._stand_in(request, exchange, Fault(FaultKind.TERMINATED, step, f"HTTP {status}", status=status))
-        if error is not None:
-            return httpx2.Response(status, headers={"content-type": "application/json"}, content=body)
-        fault = Fault(
-            FaultKind.REFUSED,
-            step,
-            f"HTTP {status} {response.reason_phrase}".rstrip(),
-            status=status,
-            retry_after=retry_after(response.headers.get("retry-after")),
-        )
-        return self._stand_in(request, exchange, fault)
+    # --- the session
 
-    async def _broken_off(
-        self, request: httpx2.Request, response: httpx2.Response, exchange: Exchange | None, fault: Fault
-    ) -> bytes:
-        """A body ended before its end. Answers what to put there instead."""
-        streamed = response.headers.get("content-type", "").startswith("text/event-stream")
-        if SESSION_ID in request.headers:
-            if not await self._lost_session(request, fault.step) and streamed:
-                return b""  # the session lives: the SDK resumes the stream if the server can, and ends the call if not
-            if exchange is not None:
-                exchange.fault = fault
-        else:
-            self._note(exchange, fault)
-        if request.method == "POST" and streamed:
-            return b"\n\nevent: message\ndata: " + _error_body(fault) + b"\n\n"
-        return b""
+    def _knows_session(self, request: httpx2.Request) -> bool:
+        """Whether this request is one of a session that the server keeps."""
+        return SESSION_ID in request.headers
 
-    async def _lost_session(self, request: httpx2.Request, step: str, *, presumed: bool = True) -> bool:
-        """Ask the server whether it still knows the session; report it if not. One question at a time.
+    # --- what goes out
 
-        `presumed`: what no answer in time means.
-        """
-        async with self._probing:
-            if self._loss is None:
-                self._loss = await self._probe(request, step, presumed=presumed)
-                if self._loss is not None:
-                    self._report(self._loss)
-            return self._loss is not None
+    def _dress(self, request: httpx2.Request, exchange: Exchange | None) -> None:
+        headers = self.headers if exchange is None or exchange.headers is None else exchange.headers
+        for name, value in headers.items():
+            plain = name.lower()
+            if plain not in NOT_FORWARDED and not plain.startswith("mcp-"):
+                request.headers[name] = value
 
-    async def _probe(self, request: httpx2.Request, step: str, *, presumed: bool) -> Fault | None:
-        headers = {name: value for name, value in request.headers.items() if name not in _NOT_FOR_A_PROBE}
-        headers |= {"accept": "application/json, text/event-stream", "content-type": "application/json"}
-        probe = httpx2.Request("POST", request.url, headers=headers, content=PROBE_BODY, extensions=request.extensions)
-        with anyio.move_on_after(PROBE_TIMEOUT):
-            try:
-                response = await self._send(probe)
-            except Exception as error:  # noqa: BLE001 - as above
-                return fault_of(error, step)
-            status = response.status_code
-            if status == HTTPStatus.OK:
-                await response.aclose()
-                return None
-            if _ends_the_session(status, _jsonrpc_error(await _read(response))):
-                return Fault(FaultKind.TERMINATED, step, f"HTTP {status}", status=status)
-            return None
-        return Fault(FaultKind.INTERRUPTED, step, f"no answer within {PROBE_TIMEOUT} s") if presumed else None
+    def _step(self, exchange: Exchange | None, envelope: Envelope) -> str:
+        if exchange is None:
+            return envelope.method or "message"
+        return envelope.method or exchange.step if self.connecting else exchange.step
 
-
-class _Body(httpx2.AsyncByteStream):
-    """A response body that ends where it would raise.
-
-    An iterator rather than a generator: the SDK stops reading when it has its answer, and a generator left half-way
-    would have to be finalized by the event loop, once for every call.
-    """
-
-    def __init__(self, beneath: httpx2.AsyncByteStream, broken_off: Callable[[Exception], Awaitable[bytes]]) -> None:
-        self._beneath = beneath
-        self._broken_off: Callable[[Exception], Awaitable[bytes]] | None = broken_off
-        self._parts: AsyncIterator[bytes] | None = aiter(beneath)
-
-    @override
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        if self._parts is None:
-            raise StopAsyncIteration
-        try:
-            return await anext(self._parts)
-        except StopAsyncIteration:
-            raise
-        except Exception as error:
-            self._parts, broken_off = None, self._broken_off
-            if broken_off is None:
-                raise  # it is closed: nobody reads what would be put there
-            return await broken_off(error)
-
-    @override
-    async def aclose(self) -> None:
-        # The reader stopped half-way and left a generator behind, and the response and this body refer to each other:
-        # both would wait for the collector, and the event loop would then finish the generator in a task.
-        parts, self._parts = self._parts, None
-        self._broken_off = None
-        try:
-            if isinstance(parts, AsyncGenerator):
-                await parts.aclose()
-        finally:
-            await self._beneath.aclose()
-
-
-_STEPS: Final = {"GET": "event stream", "DELETE": "session end", "POST": "message"}
-_NOT_FOR_A_PROBE: Final = frozenset(
-    {"accept", "content-length", "content-type", "last-event-id", "mcp-method", "mcp-name"}
-)
-
-
-def _error_body(fault: Fault) -> bytes:
-    error = {"code": CONNECTION_CLOSED, "message": f"{fault.step} failed: {fault.detail}"}
-    return json.dumps({"jsonrpc": "2.0", "id": None, "error": error}).encode()
-
-
-def _jsonrpc_error(body: bytes) -> dict[str, Any] | None:
-    try:
-        message: Any = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    error: Any = cast("dict[str, Any]", message).get("error") if isinstance(message, dict) else None
-    if isinstance(error, dict) and isinstance(cast("dict[str, Any]", error).get("code"), int):
-        return cast("dict[str, Any]", error)
-    return None
-
-
-def _ends_the_session(status: int, error: dict[str, Any] | None) -> bool:
-    """Whether this answer to a request that bears a session's id means that the server does not know the session.
-
-    404 does (MCP 2025-11-25, Session Management). Servers of the TypeScript SDK say it with 400, -32000 and a word.
-    """
-    if status == HTTPStatus.NOT_FOUND:
-        return True
-    is_general = status == HTTPStatus.BAD_REQUEST and error is not None and error["code"] == CONNECTION_CLOSED
-    return is_general and "session" in str((error or {}).get("message", "")).lower()
-
-
-def _bad_gateway(fault: Fault) -> httpx2.Response:
-    return httpx2.Response(
-        fault.status or HTTPStatus.BAD_GATEWAY,
-        headers={"content-type": "application/json"},
-        content=_error_body(fault),
-    )
-
-
-def _decoded(response: httpx2.Response) -> httpx2.Response:
-    """The response without its content encoding, so that a body that does not decode breaks off down here."""
-    headers = [(name, value) for name, value in response.headers.raw if name.lower() not in _OF_THE_ENCODING]
-    return httpx2.Response(
-        response.status_code, headers=headers, stream=_DecodedBody(response), extensions=response.extensions
-    )
-
-
-class _DecodedBody(httpx2.AsyncByteStream):
-    def __init__(self, response: httpx2.Response) -> None:
-        self._response = response
-
-    @override
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self._response.aiter_bytes()
-
-    @override
-    async def aclose(self) -> None:
-        await self._response.aclose()
-
-
-_OF_THE_ENCODING: Final = frozenset({b"content-encoding", b"content-length"})
-
-
-async def _read(response: httpx2.Response) -> bytes:
-    """The body of an HTTP error, as far as it comes in time: the status says enough without it."""
-    body = b""
-    try:
-        with anyio.move_on_after(ERROR_BODY_TIMEOUT):
-            async for part in response.aiter_bytes():
-                body += part
-                if len(body) > ERROR_BODY_LIMIT:
-                    break
-    except Exception:  # noqa: BLE001, S110 - as above
-        pass
-    finally:
-        await response.aclose()
-    return body[:ERROR_BODY_LIMIT]
+    async def _send(self, request: httpx2.Request) -> httpx2.Response:
+        self.requests += 1
+        if self._query is not None and not request.url.query:
+            # It is kept from the client above, which logs the addresses of its requests.
+            request = httpx2.Request(
+                request.method,
+                request.url.copy_with(query=self._query),
+                headers=request.headers,
+                stream=request.stream,
+                extensions=request.extensions,
+            )
+        return await self._beneath.handle_async_request(request)

@@ -208,9 +208,9 @@ async def test_a_server_that_cannot_be_reached_is_tried_once_per_session(monkeyp
 @pytest.mark.parametrize(
     ("response", "said"),
     [
-        ({"status_code": 200, "html": "<h1>hello</h1>"}, "Unexpected content type: text/html"),
+        ({"status_code": 200, "html": "<h1>hello</h1>"}, "HTTP 200 with content of type text/html is no answer"),
         ({"status_code": 401}, "HTTP 401"),
-        ({"status_code": 200, "json": {"neither": "here"}}, "the handshake failed"),
+        ({"status_code": 200, "json": {"neither": "here"}}, "no JSON-RPC answer"),
     ],
 )
 async def test_whatever_a_server_says_to_the_handshake_is_a_named_error(
@@ -266,13 +266,14 @@ async def test_the_guard_never_raises_whatever_the_transport_does() -> None:
     guard = Guard(Broken(), headers={}, report=faults.append)
     guard.connecting = False
     for verb in ("POST", "GET", "DELETE"):
-        response = await guard.handle_async_request(httpx2.Request(verb, SERVER.url))
+        content = b'{"jsonrpc":"2.0","id":1,"method":"tools/call"}' if verb == "POST" else b""
+        response = await guard.handle_async_request(httpx2.Request(verb, SERVER.url, content=content))
         if verb == "DELETE":
             assert response.status_code == 204
         else:
             assert response.status_code == 502
             assert json.loads(response.content)["error"]["code"] == -32000
-    assert [fault.step for fault in faults] == ["message", "session end"], "an event stream is an extra"
+    assert [fault.step for fault in faults] == ["tools/call", "session end"], "an event stream is an extra"
     assert faults[0].detail == "OSError: No route to host"
 
 

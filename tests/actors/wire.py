@@ -7,7 +7,9 @@ from typing import Any
 import anyio.lowlevel
 import httpx2
 
-from actors import Upstream
+from actors import PoolSettings, Upstream
+from actors.connection import Learnt, Opening
+from protocol.fault import Fault
 
 SERVER = Upstream("http://server.test/mcp", mode="legacy")
 SESSION = "session-1"
@@ -54,6 +56,71 @@ INITIALIZED: dict[str, Any] = {
     "capabilities": {"tools": {}},
     "serverInfo": {"name": "fake", "version": "1"},
 }
+
+
+class TwoEras(FakeWire):
+    """A server that speaks the stateless protocol, or the handshake's, as `era` says; and changes its mind."""
+
+    def __init__(self, era: str = "stateless") -> None:
+        super().__init__()
+        self.era = era
+        self.tools: list[dict[str, Any]] = [ECHO]
+        self.value: dict[str, Any] = {"text": "hello"}
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        message: dict[str, Any] = json.loads(await request.aread() or b"{}")
+        method = message.get("method", "")
+        if self.era == "handshake":
+            if request.method == "POST" and method != "initialize" and "mcp-session-id" not in request.headers:
+                self.seen.append((request.method, method, request.headers))
+                error = {"code": -32600, "message": "Bad Request: Missing session ID"}
+                return httpx2.Response(400, json={"jsonrpc": "2.0", "id": None, "error": error})
+            return await super().handle_async_request(request)
+        self.seen.append((request.method, method, request.headers))
+        if not self.is_up:
+            raise httpx2.ConnectError("refused")
+        if method == "server/discover":
+            return reply(message, DISCOVERED)
+        if method == "initialize":
+            error = {"code": -32022, "message": "no", "data": {"supported": ["2026-07-28"], "requested": "2025-11-25"}}
+            return httpx2.Response(400, json={"jsonrpc": "2.0", "id": message["id"], "error": error})
+        return await self.answer(request, message)
+
+    async def result(self, request: httpx2.Request, message: dict[str, Any]) -> httpx2.Response:
+        await anyio.lowlevel.checkpoint()
+        stateless = {"resultType": "complete"} if self.era == "stateless" else {}
+        if message["method"] == "tools/list":
+            cached = {"ttlMs": 0, "cacheScope": "private"} if stateless else {}
+            return reply(message, {"tools": self.tools, **stateless, **cached})
+        return reply(message, {"content": [], "structuredContent": self.value, **stateless})
+
+
+DISCOVERED: dict[str, Any] = {
+    "supportedVersions": ["2026-07-28"],
+    "capabilities": {"tools": {}},
+    "resultType": "complete",
+    "ttlMs": 0,
+    "cacheScope": "private",
+}
+ECHO: dict[str, Any] = {
+    "name": "echo",
+    "inputSchema": {"type": "object"},
+    "outputSchema": {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]},
+}
+
+
+def opening(upstream: Upstream = SERVER, **given_ones: Any) -> Opening:
+    """What a connector is given, where a test does not care."""
+    faults: list[Fault] = []
+    options: dict[str, Any] = {
+        "headers": {},
+        "settings": PoolSettings(),
+        "report": faults.append,
+        "learnt": Learnt(),
+        "connect_timeout": 10.0,
+        "call_timeout": 30.0,
+    }
+    return Opening(upstream=upstream, **(options | given_ones))
 
 
 def given(wire: httpx2.AsyncBaseTransport) -> Callable[..., httpx2.AsyncBaseTransport]:
