@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from actors.actor import Actor, Signal
 from actors.clock import Clock
+from actors.configuration import load_settings
 from actors.effect import Cancelled, Effect, Failed, Outcome, Succeeded
 from actors.inspection import ActorStatus, Statistics
 from actors.letters import DeadLetter, DeadLetters
@@ -44,14 +45,18 @@ from protocol.errors import (
 from protocol.mailbox import Mailbox, Overflow
 from protocol.message import Answer, Request, message
 from protocol.restart import Backoff, Restart, Strategy
-from protocol.settings import PoolSettings, Upstream
+from protocol.settings import PoolSettings, Tls, Upstream
 
 if TYPE_CHECKING:
-    from actors.connection import Connection, Connector, StreamableHttp
+    from actors.backstage import HandlerFactory
+    from actors.borrowing import Borrowing
+    from actors.connection import Connection, Connector, Learnt, MessageHandler, Opening
+    from actors.events import EventStream
+    from actors.key_statistics import KeyStats
     from actors.lease import Lease
-    from actors.pool import Borrowing, Pool, open_pool
-    from actors.pool_supervisor import KeyStats
-    from actors.statistics import PoolStats
+    from actors.pool import Pool, open_pool
+    from actors.statistics import BreakerStats, Permits, PoolStats
+    from actors.transports import StreamableHttp, Transports
 else:
 
     def __getattr__(name: str) -> Any:
@@ -62,14 +67,22 @@ else:
 
 
 _WITH_THE_POOL: Final = {
-    "Borrowing": "actors.pool",
+    "Borrowing": "actors.borrowing",
+    "BreakerStats": "actors.statistics",
     "Connection": "actors.connection",
     "Connector": "actors.connection",
-    "KeyStats": "actors.pool_supervisor",
+    "EventStream": "actors.events",
+    "HandlerFactory": "actors.backstage",
+    "KeyStats": "actors.key_statistics",
+    "Learnt": "actors.connection",
     "Lease": "actors.lease",
+    "MessageHandler": "actors.connection",
+    "Opening": "actors.connection",
+    "Permits": "actors.statistics",
     "Pool": "actors.pool",
     "PoolStats": "actors.statistics",
-    "StreamableHttp": "actors.connection",
+    "StreamableHttp": "actors.transports",
+    "Transports": "actors.transports",
     "open_pool": "actors.pool",
 }
 
@@ -85,6 +98,7 @@ __all__ = [
     "AskerGone",
     "Backoff",
     "Borrowing",
+    "BreakerStats",
     "Cancelled",
     "ChildRunning",
     "ChildSpec",
@@ -97,19 +111,25 @@ __all__ = [
     "DeadLetters",
     "DeleteChild",
     "Effect",
+    "EventStream",
     "Failed",
     "FromThread",
+    "HandlerFactory",
     "InvalidName",
     "InvalidSettings",
     "KeyStats",
+    "Learnt",
     "Lease",
     "Mailbox",
     "MailboxFull",
+    "MessageHandler",
     "NameTaken",
     "NoReply",
     "NoTurn",
+    "Opening",
     "Outcome",
     "Overflow",
+    "Permits",
     "Pool",
     "PoolSettings",
     "PoolStats",
@@ -133,6 +153,8 @@ __all__ = [
     "TerminateChild",
     "Terminated",
     "Timer",
+    "Tls",
+    "Transports",
     "TroupeError",
     "Unclaimed",
     "UnknownChild",
@@ -140,6 +162,7 @@ __all__ = [
     "WhichChildren",
     "WrongEventLoop",
     "WrongThread",
+    "load_settings",
     "message",
     "open_pool",
     "open_system",

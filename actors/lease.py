@@ -1,24 +1,48 @@
 """What a borrower holds: a session for a while."""
 
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextlib import AbstractAsyncContextManager
+import warnings
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, suppress
 from functools import wraps
-from typing import Any, TypeVar, cast
+from types import CodeType
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+import anyio
 import mcp_types as types
 from mcp import Client, MCPError
 from mcp.client.caching import CacheMode
 from mcp.client.session import ClientSession
 from mcp.shared.dispatcher import ProgressFnT
 
-from actors.connection import Connection
+from actors.connection import NOT_OPEN, Connection
 from actors.exchange import Exchange, current_exchange
+from actors.named import resolve
 from actors.ref import Ref
-from protocol.errors import LeaseReleased, SystemClosed
-from protocol.pool import CallsEnded, Release
+from protocol.errors import CallFailed, LeaseReleased, SystemClosed
+from protocol.loan import Loan, LoanState
+from protocol.message import Answer, message
+from protocol.pool_messages import Abandoned, CallsEnded, Release
+
+if TYPE_CHECKING:
+    from actors.acquire import Acquire
 
 T = TypeVar("T")
+
+Origin = tuple[CodeType, int]
+"""A place in somebody's source: the code, and how far it had come, which is cheaper to note than the line."""
+
+
+@message
+class CallRefused(Answer):
+    """A call with this credential was answered with 401 or 403."""
+
+    credential: str
+    retry_after: float | None
+
+
+LeaseNews = Release | CallsEnded | Abandoned | CallRefused
+"""What a lease tells the supervisor of its session."""
 
 
 class Lease:
@@ -34,17 +58,38 @@ class Lease:
 
     A call that fails takes nothing else down: not the other calls on the session, and never the task that makes it. A
     caller that is cancelled gets its cancellation, and the server is told.
+
+    A lease that is dropped without a release closes its session, since nobody knows what is left on it, with a
+    `ResourceWarning` that says where it was acquired.
     """
 
-    __slots__ = ("__weakref__", "_calls", "_connection", "_held", "_number", "_proxy", "_supervisor")
+    __slots__ = (
+        "__weakref__",
+        "_acquired",
+        "_calls",
+        "_connection",
+        "_held",
+        "_loan",
+        "_supervisor",
+    )
 
-    def __init__(self, connection: Connection, supervisor: Ref[Release | CallsEnded], number: int) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        supervisor: Ref[LeaseNews],
+        loan: Loan,
+        acquired: "Acquire",
+    ) -> None:
         self._connection = connection
         self._supervisor = supervisor
-        self._number = number
+        self._loan = loan
+        self._acquired = acquired
         self._held = True
         self._calls = 0
-        self._proxy: Client | None = None
+
+    def __del__(self) -> None:
+        if self._held:
+            self._abandon()
 
     # --- the lease
 
@@ -63,9 +108,7 @@ class Lease:
             LeaseReleased: the lease was released.
         """
         self.check()
-        if self._proxy is None:
-            self._proxy = cast("Client", _Revocable(self, self._connection.client))
-        return self._proxy
+        return cast("Client", _Revocable(self, self._connection.client))
 
     def release(self) -> None:
         """Give the session back. A plain call: it sends a message, and can neither block nor be cancelled.
@@ -79,14 +122,11 @@ class Lease:
         """
         if not self._held:
             raise self._was_released()
-        self._tell(Release(self._number, self._calls > 0))
+        try:  # noqa: SIM105 - `suppress` costs as much as the rest of a release
+            self._supervisor.tell(Release(self._loan, self._calls > 0))
+        except SystemClosed:
+            pass  # the pool is gone, and with it the session: there is nobody left to be told
         self._held = False
-
-    def bear(self, headers: Mapping[str, str]) -> None:
-        """Send these headers with every request under this lease."""
-        guard = self._connection.guard
-        if guard is not None:
-            guard.headers = headers
 
     def check(self) -> None:
         """Raise `LeaseReleased` unless the lease is held."""
@@ -98,11 +138,23 @@ class Lease:
             f"this lease of a session with {self._connection.address} was released: acquire another one"
         )
 
-    def _tell(self, message: Release | CallsEnded) -> None:
-        try:  # noqa: SIM105 - `suppress` costs as much as the rest of a release
-            self._supervisor.tell(message)
+    def _abandon(self) -> None:
+        """The collector's, in whatever thread, and in the middle of whatever: nothing is done here but leave word."""
+        self._held = False
+        cell = resolve(self._supervisor)
+        if self._loan.state is LoanState.OVER or cell is None or not cell.is_alive:
+            return  # the session has ended meanwhile
+        try:
+            cell.system.from_thread.tell(cell, Abandoned(self._loan))
         except SystemClosed:
-            pass  # the pool is gone, and with it the session: there is nobody left to be told
+            return  # with its pool
+        where = told(self._acquired.origin)
+        text = f"a lease of a session with {self._connection.address} was never released: acquired at {where}"
+        warnings.warn(text, ResourceWarning, stacklevel=1, source=self)
+
+    def _tell(self, message: LeaseNews) -> None:
+        with suppress(SystemClosed):  # the pool is gone, and with it the session: there is nobody left to be told
+            self._supervisor.tell(message)
 
     async def call(self, step: str, make: Callable[[], Awaitable[T]]) -> T:
         """Make one call on the session, whatever it is: counted, so that the session is not lent before it has ended.
@@ -115,18 +167,32 @@ class Lease:
             CallFailed: as described at `Lease`.
             LeaseReleased: the lease was released.
         """
-        exchange = Exchange(step)
+        acquired = self._acquired
+        exchange = self.exchange(step)
         self.begin()
-        token = current_exchange.set(exchange)
         try:
-            return await make()
-        except MCPError as error:
-            if (named := self._connection.explain(error, exchange)) is None:
-                raise
-            raise named from (named.__cause__ or error)
+            if acquired.terms.call_timeout is None:
+                return await self._connection.call(exchange, make)
+            return await self._bounded(exchange, acquired.terms.call_timeout, make)
+        except CallFailed as error:
+            if error.fault is not None and error.fault.refuses_credential:
+                self._tell(CallRefused(acquired.caller.credential, error.fault.retry_after))
+            raise
         finally:
             self.end()
-            current_exchange.reset(token)
+
+    async def _bounded(self, exchange: Exchange, seconds: float, make: Callable[[], Awaitable[T]]) -> T:
+        with anyio.move_on_after(seconds):
+            return await self._connection.call(exchange, make)
+        raise MCPError(types.REQUEST_TIMEOUT, f"{exchange.step} was not answered within {seconds} s (call_timeout)")
+
+    def explain(self, error: RuntimeError, step: str) -> Exception:
+        """The named error where the session was closed under the lease; else `error`."""
+        return self._connection.has_ended(step) if str(error) == NOT_OPEN else error
+
+    def exchange(self, step: str) -> Exchange:
+        """What is noted of something that is sent under this lease, and thus with its headers."""
+        return Exchange(step, headers=self._acquired.caller.headers)
 
     def begin(self) -> None:
         """Something that uses the session begins; `end` must follow.
@@ -141,7 +207,7 @@ class Lease:
         """It has ended. After the last one, a session that was released meanwhile can be lent again."""
         self._calls -= 1
         if not self._held and self._calls == 0:
-            self._tell(CallsEnded(self._number))
+            self._tell(CallsEnded(self._loan))
 
     def __repr__(self) -> str:
         return f"<Lease of a session with {self._connection.address}, {'held' if self._held else 'released'}>"
@@ -177,8 +243,12 @@ class Lease:
         *,
         meta: types.RequestParamsMeta | None = None,
     ) -> types.CallToolResult:
-        """Call a tool; see `mcp.Client.call_tool`. `read_timeout_seconds` None means the pool's `call_timeout`."""
+        """Call a tool; see `mcp.Client.call_tool`. `read_timeout_seconds` None means the `call_timeout` of the acquire,
+        else the pool's.
+        """
         client = self._connection.client
+        if read_timeout_seconds is None:  # that of the acquire may be longer than the pool's, which the client goes by
+            read_timeout_seconds = self._acquired.terms.call_timeout
         return await self.call(
             "tools/call", lambda: client.call_tool(name, arguments, read_timeout_seconds, progress_callback, meta=meta)
         )
@@ -243,6 +313,15 @@ class Lease:
         return await self.call("completion/complete", lambda: client.complete(ref, argument, context_arguments))
 
 
+def told(origin: Origin | None) -> str:
+    """A place in the source, in words."""
+    if origin is None:
+        return "a place that was not noted"
+    code, reached = origin
+    lines = [line for start, end, line in code.co_lines() if start <= reached < end and line is not None]
+    return f"{code.co_filename}:{lines[0] if lines else code.co_firstlineno}, in {code.co_name}"
+
+
 class _Revocable:
     """An object of the SDK's, for as long as a lease is held."""
 
@@ -255,7 +334,13 @@ class _Revocable:
     def __getattr__(self, name: str) -> Any:
         lease = self._lease
         lease.check()
-        value: Any = getattr(self._target, name)
+        if name.startswith("_"):
+            # What opens and closes it above all: that is the affair of the one task that holds the session.
+            raise AttributeError(f"{name} of a client that is lent is not for its borrowers")
+        try:
+            value: Any = getattr(self._target, name)
+        except RuntimeError as error:
+            raise lease.explain(error, name) from error
         if isinstance(value, ClientSession):
             return _Revocable(lease, value)
         if not inspect.ismethod(value):
@@ -264,20 +349,14 @@ class _Revocable:
         @wraps(value)
         def checked(*args: Any, **kwargs: Any) -> Any:
             lease.check()
+            if inspect.iscoroutinefunction(value):
+                return lease.call(name, lambda: value(*args, **kwargs))
             result = value(*args, **kwargs)
-            if inspect.iscoroutine(result):
-                return self._counted(name, result)
             if isinstance(result, AbstractAsyncContextManager):
                 return _RevocableContext(lease, cast("AbstractAsyncContextManager[Any]", result))
             return result
 
         return checked
-
-    async def _counted(self, name: str, call: Coroutine[Any, Any, Any]) -> Any:
-        try:
-            return await self._lease.call(name, lambda: call)
-        finally:
-            call.close()
 
     def __repr__(self) -> str:
         return f"<the client of {self._lease!r}>"
@@ -292,11 +371,14 @@ class _RevocableContext:
 
     async def __aenter__(self) -> Any:
         self._lease.begin()
+        token = current_exchange.set(self._lease.exchange("subscriptions/listen"))
         try:
             return await self._target.__aenter__()
         except BaseException:
             self._lease.end()
             raise
+        finally:
+            current_exchange.reset(token)
 
     async def __aexit__(self, *error: Any) -> bool | None:
         try:

@@ -1,222 +1,357 @@
 """The pool, as its users see it."""
 
-import secrets
-from collections.abc import Awaitable, Callable, Mapping
+import logging
+import sys
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
-from types import MappingProxyType, TracebackType
-from typing import Final, Self
+from typing import Any, Final
 
-import anyio
-
-from actors.connection import Connector, StreamableHttp
-from actors.lease import Lease
-from actors.pool_supervisor import Acquire
+from actors.acquire import PLAIN, Acquire, KeyEnded, Terms
+from actors.arguments import check_kind, check_seconds, check_upstream, resized, terms_of
+from actors.backstage import HandlerFactory
+from actors.borrowing import Borrowing
+from actors.connection import Connector
+from actors.events import BUFFER, EventStream
+from actors.lease import Lease, Origin
+from actors.pool_life import PoolLife
 from actors.ref import Ref
-from actors.registry import Close, Registry, RegistryMessage
-from actors.statistics import PoolStats
-from actors.system import open_system
+from actors.registry import (
+    DrainKeys,
+    EndConversation,
+    Find,
+    ResetBreakers,
+    ResizePool,
+)
+from actors.statistics import Permits, PoolStats
+from actors.supervisor_messages import NeverAsked, SupervisorMessage
+from actors.system import System
 from protocol.errors import (
     AcquireTimeout,
     ActorStopped,
     AskTimeout,
+    ConnectFailed,
     InvalidSettings,
     MailboxFull,
-    PoolClosed,
     PoolFull,
     SystemClosed,
 )
-from protocol.keys import ANONYMOUS, NOT_FORWARDED, PoolKey, check_headers, check_name, identify
+from protocol.headers import check_session_id
+from protocol.identity import User
+from protocol.keys import key_of
+from protocol.pooled_session import NEVER
 from protocol.settings import PoolSettings, Upstream
 
-NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+logger = logging.getLogger(__name__)
+
+TRIES: Final = 5
+"""How often an acquire looks for its key's supervisor anew, when the one it found was just ending."""
 
 
-class Pool:
-    """Live sessions with MCP servers, to be lent. Made by `open_pool`.
+class Pool(PoolLife):
+    """Live sessions with MCP servers, to be lent. Made by `open_pool`."""
 
-    Attributes:
-        settings: how it behaves.
-    """
-
-    def __init__(self, settings: PoolSettings, *, name: str, connector: Connector | None) -> None:
-        self.settings = settings
-        self._secret = settings.identity_secret or secrets.token_bytes(32)
-        self._system = open_system(name)
-        self._registry_actor = Registry(settings, connector or StreamableHttp())
-        self._registry: Ref[RegistryMessage] | None = None
-        self._anonymous = 0
-        self._is_open = False
-
-    async def __aenter__(self) -> Self:
-        if self._registry is not None:
-            raise PoolClosed(f"the pool {self._system.name} was entered before: open another one")
-        await self._system.__aenter__()
-        self._registry = self._system.spawn(self._registry_actor, name="registry")
-        self._is_open = True
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> bool | None:
-        try:
-            await self.close()
-        finally:  # Ctrl-C and asyncio's own cancellation know no shields
-            handled = await self._system.__aexit__(exc_type, exc, traceback)
-        return handled
-
-    async def close(self) -> None:
-        """Close every session and refuse whoever waits. Calls under way end with an error.
-
-        Takes `close_timeout` at most, and as much again for whoever is woken by it.
-
-        Leaving `async with` does this too. Cancellation does not cut it short, since it is bounded and servers are to
-        be told. Closing again waits for the same end.
-        """
-        if self._registry is None:
-            return
-        self._is_open = False
-        with anyio.move_on_after(2 * self.settings.close_timeout, shield=True):
-            with suppress(ActorStopped, SystemClosed):  # it is closed already
-                await self._registry.ask(Close())
+    # --- sessions
 
     def session(
         self,
         upstream: Upstream,
         *,
         headers: Mapping[str, str] | None = None,
-        user: str | None = None,
+        user: User | None = None,
         gateway_id: str | None = None,
+        session_id: str | None = None,
         timeout: float | None = None,
-    ) -> "Borrowing":
+        expires_in: float | None = None,
+        connect_timeout: float | None = None,
+        call_timeout: float | None = None,
+        http_client: Callable[..., object] | None = None,
+    ) -> Borrowing:
         """Borrow a session for the length of an `async with`: `async with pool.session(echo) as session`.
 
         Arguments and errors are those of `acquire`. Leaving releases the lease if it is still held; it never raises,
         and never hides the body's exception.
         """
-        return Borrowing(
-            lambda: self.acquire(upstream, headers=headers, user=user, gateway_id=gateway_id, timeout=timeout)
-        )
+        frame = sys._getframe(1)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - a look at one frame, no more
+        origin = frame.f_code, frame.f_lasti
+        terms = PLAIN
+        if connect_timeout is not None or call_timeout is not None or http_client is not None:
+            terms = terms_of(connect_timeout, call_timeout, http_client)
+        arguments = origin, upstream, headers, user, gateway_id, session_id, timeout, expires_in, terms
+        return Borrowing(self._acquire, arguments)
 
-    async def acquire(
+    def acquire(
         self,
         upstream: Upstream,
         *,
         headers: Mapping[str, str] | None = None,
-        user: str | None = None,
+        user: User | None = None,
         gateway_id: str | None = None,
+        session_id: str | None = None,
         timeout: float | None = None,
-    ) -> Lease:
+        expires_in: float | None = None,
+        connect_timeout: float | None = None,
+        call_timeout: float | None = None,
+        http_client: Callable[..., object] | None = None,
+    ) -> Coroutine[Any, Any, Lease]:
         """Borrow a session until `lease.release()`.
 
         Args:
             upstream: the server.
-            headers: sent with every request under this lease. Those that authenticate (`authorization`, `cookie`,
-                `x-api-key`, `x-tenant-id`, `x-user-id`) make the identity, and sessions are never shared between
-                identities. Without any of them the caller is anonymous. Headers that belong to the protocol or the
-                connection are left out.
-            user: who the session is for; users never share sessions.
+            headers: sent with every request under this lease. Those that authenticate (`identity_headers`) make the
+                identity, unless `identity_extractor` makes it of them, and sessions are never shared between
+                identities. Without any of them the caller is anonymous. Headers that belong to the gateway, the
+                protocol or the connection are left out.
+            user: who the session is for, as text, or as a mapping that has one of `user_fields`; users never share
+                sessions.
             gateway_id: on whose behalf; gateways never share sessions.
+            session_id: the downstream session whose conversation this is: 1 to 128 letters, digits, `_` and `-`. All
+                its calls share one upstream session of its own, and nobody else ever uses that. It is bound to the
+                principal that used it first: what the extractor answered, else the user, else the identity.
             timeout: how long to wait, in seconds; None means the pool's `acquire_timeout`, 0 takes a session only if
                 one is idle.
+            expires_in: after how many seconds the credentials in `headers` end, where that is known. A session is not
+                lent beyond the end of what it was last used with.
+            connect_timeout: how long opening a session may take, in seconds, if one is opened for this caller; None
+                means the pool's.
+            call_timeout: how long a call under this lease may take, in seconds; None means the pool's.
+            http_client: makes the `httpx2.AsyncClient` of a session that is opened for this caller; goes before the
+                upstream's.
 
         Returns:
-            A lease of a session that is nobody else's until it is released.
+            A lease of a session. How many leases a session has at once says `Upstream.sharing`.
 
         Raises:
             ConnectFailed: a session was opened for this caller, and that failed.
+            BreakerOpen: the server, or the credential, failed too often of late; it says when it is tried again.
             AcquireTimeout: no session became free in time.
-            PoolFull: `max_waiting` callers wait already.
+            PoolFull: `max_waiting` callers wait already, or there is no room for another key.
+            PrincipalMismatch: the downstream session is somebody else's.
+            SessionStateLost: the conversation's upstream session was lost, with what its server kept in it. Told once.
             PoolClosed: the pool is closed, or was while this waited.
             InvalidSettings: an argument cannot be used; the message names it.
 
         Cancellation: whatever was granted goes back to the pool, and to the next waiter.
         """
-        if self._registry is None or not self._is_open:
-            raise PoolClosed(
-                f"the pool {self._system.name} is not open: enter it with `async with`, or open another one"
-            )
+        frame = sys._getframe(1)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - a look at one frame, no more
+        origin = frame.f_code, frame.f_lasti
+        terms = PLAIN
+        if connect_timeout is not None or call_timeout is not None or http_client is not None:
+            terms = terms_of(connect_timeout, call_timeout, http_client)
+        return self._acquire(origin, upstream, headers, user, gateway_id, session_id, timeout, expires_in, terms)
+
+    async def _acquire(  # noqa: PLR0917 - one way in for two, which name them all
+        self,
+        origin: Origin,
+        upstream: Upstream,
+        headers: Mapping[str, str] | None,
+        user: User | None,
+        gateway_id: str | None,
+        session_id: str | None,
+        timeout: float | None,
+        expires_in: float | None,
+        terms: Terms,
+        borrowing: Borrowing | None = None,
+    ) -> Lease:
+        if not self._is_open:
+            raise self._closed()
         if timeout is None:
-            timeout = self.settings.acquire_timeout
-        # Written so that not-a-number is refused too.
-        elif not isinstance(timeout, (int, float)) or not timeout >= 0:  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InvalidSettings(f"timeout must be a number of seconds of at least 0, not {timeout!r}")
-        sent, key = self._key(upstream, headers, user, gateway_id)
-        receiver = self._registry_actor.find(key) or self._registry
+            timeout = self._backstage.settings.acquire_timeout
+        else:
+            check_seconds("timeout", timeout, is_positive=False)
+        if not isinstance(upstream, Upstream):  # pyright: ignore[reportUnnecessaryIsInstance]
+            check_upstream(upstream)
+        caller = self._identities.who(headers, user)
+        if caller.is_anonymous:
+            self._anonymous += 1
+            if self._anonymous == 1:
+                self._warn_of_sharing()
+        key = key_of(caller, upstream, gateway_id, session_id)
+        expires_at = NEVER
+        if expires_in is not None:
+            check_seconds("expires_in", expires_in)
+            expires_at = self._system.now() + expires_in
+        acquire = Acquire(key, upstream, caller, expires_at, terms, origin)
+        lease: Lease | None = None
         try:
-            lease = await receiver.ask(Acquire(key, upstream, sent), timeout=timeout)
-        except AskTimeout:
-            state = self._registry_actor.describe(key)
-            raise AcquireTimeout(f"no session became free within {timeout} s in the {state}") from None
-        except (ActorStopped, SystemClosed) as error:
-            raise PoolClosed(f"the pool {self._system.name} ended while this caller waited") from error
-        except MailboxFull as error:
-            raise PoolFull(f"too many callers wait at once for the {self._registry_actor.describe(key)}") from error
-        lease.bear(sent)
+            if (supervisor := self._refs.get(key)) is not None:
+                lease = await supervisor.ask(acquire, timeout=timeout)
+        except (KeyEnded, ActorStopped):
+            pass  # just now: its successor is asked
+        except _NO_ANSWER as error:
+            raise self._refusal(error, acquire, timeout) from error
+        if lease is None:
+            lease = await self._acquire_anew(acquire, timeout)
+        if borrowing is not None:
+            borrowing.lease = lease if borrowing.lease is None else borrowing.another(lease)
         return lease
 
-    def _key(
-        self, upstream: Upstream, headers: Mapping[str, str] | None, user: str | None, gateway_id: str | None
-    ) -> tuple[Mapping[str, str], PoolKey]:
-        """The headers to be sent and the key to be pooled under. In the caller's frame: what is bad stops here."""
-        if not isinstance(upstream, Upstream):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InvalidSettings(f"upstream must be an Upstream, not {type(upstream).__name__}")
-        if user is not None:
-            check_name("user", user)
-        if gateway_id is not None:
-            check_name("gateway_id", gateway_id)
-        identity = ANONYMOUS
-        sent: Mapping[str, str] = NO_HEADERS
-        if headers:
-            check_headers(headers)
-            sent = {name: value for name, value in headers.items() if name.lower() not in NOT_FORWARDED}
-            identity = identify(sent, secret=self._secret)
-        if identity == ANONYMOUS:
-            self._anonymous += 1
-        # `PoolKey(...)` goes through a function written in Python, and takes three times as long.
-        fields = (user, upstream.url, identity, upstream.transport, gateway_id)
-        key = tuple.__new__(PoolKey, fields)  # pyright: ignore[reportUnknownMemberType] - a stub's own unknown
-        return sent, key
+    async def _acquire_anew(self, acquire: Acquire, timeout: float) -> Lease:
+        """Have the registry find the supervisor of a key that has none yet, or whose supervisor has just ended."""
+        until = self._system.now() + timeout
+        for _ in range(TRIES):
+            if self._registry is None or not self._is_open:
+                break
+            try:
+                supervisor = await self._registry.ask(Find(acquire), timeout=max(0.0, until - self._system.now()))
+                return await _ask_first(supervisor, acquire, timeout=max(0.0, until - self._system.now()))
+            except (KeyEnded, ActorStopped) as error:
+                if error.__cause__ is not None:
+                    crashed = f"the {self._registry_actor.describe(acquire.key)} crashed: please report this"
+                    raise ConnectFailed(crashed, step="pool") from error
+            except _NO_ANSWER as error:
+                raise self._refusal(error, acquire, timeout) from error
+        if self._registry is None or not self._is_open or not self._registry.is_alive:
+            raise self._closed()
+        state = self._registry_actor.describe(acquire.key)
+        raise PoolFull(f"max_keys is reached, and other keys took the place of the {state} each time: try again later")
+
+    def _refusal(self, error: Exception, acquire: Acquire, timeout: float) -> Exception:
+        """What the caller is told where nobody answered."""
+        if isinstance(error, SystemClosed):
+            return self._closed()
+        state = self._registry_actor.describe(acquire.key)
+        if isinstance(error, MailboxFull):
+            return PoolFull(f"too many callers wait at once for the {state}")
+        return AcquireTimeout(f"no session became free within {timeout} s in the {state}")
+
+    def _warn_of_sharing(self) -> None:
+        name = self._name
+        logger.warning("the pool %s lends to callers without credentials or user: these share sessions", name)
+
+    # --- the pool as a whole
+
+    def end(self, session_id: str) -> None:
+        """End a conversation, as when its client has ended the downstream session (HTTP DELETE).
+
+        Its upstream sessions with all servers are closed now, in good order; calls that are under way on them end with
+        an error, and who waits for one is told so (`ConversationEnded`). Whose it was is forgotten, and there is nobody
+        left to be told of its state. Whoever acquires with this id from now on begins a conversation of their own. An
+        id that the pool does not know changes nothing. Returns at once.
+
+        Args:
+            session_id: the downstream session. Whether its end may be asked for is for the gateway to know.
+
+        Raises:
+            InvalidSettings: it cannot be such an id.
+            PoolClosed: the pool is not open.
+        """
+        check_session_id(session_id)
+        self._tell(EndConversation(session_id))
+        self._registry_actor.hide(session_id)
+
+    def drain(self) -> None:
+        """Have every session replaced: idle ones end now, lent ones as they come back, and what is acquired from now on
+        is new. For when credentials, certificates or settings have changed. Nobody's call is cut short.
+
+        A stateful conversation's session ends too, and its next call is told so (`SessionStateLost`).
+
+        Raises:
+            PoolClosed: the pool is not open.
+        """
+        self._tell(DrainKeys())
+
+    def retire(self, upstream: Upstream) -> None:
+        """Drain the sessions with one server, whoever they are for. Raises as `drain` does."""
+        check_upstream(upstream)
+        self._tell(DrainKeys(upstream.url))
+
+    def resize(self, **settings: Any) -> None:
+        """Change settings while the pool is open: `pool.resize(max_size=20)`.
+
+        Beyond a smaller `max_size` idle sessions end now, and lent ones as they come back. Beyond a smaller cap of many
+        keys (`max_sessions`, `max_sessions_per_user`, `max_sessions_per_gateway`) idle sessions are asked for once, and
+        nothing lent is taken: no session is opened until there are fewer than the cap. At a smaller `max_keys` idle
+        keys end. Sessions that are open keep the timeouts they were opened with.
+
+        Args:
+            settings: those that change, by name. How callers are told apart (`identity_…`, `user_fields`), the
+                breakers, and whether users and gateways have caps at all, stay as they are.
+
+        Raises:
+            InvalidSettings: a setting is unknown, or out of its range; nothing has changed.
+            PoolClosed: the pool is not open.
+        """
+        self._tell(ResizePool(resized(self.settings, settings)))
+
+    def reset_breakers(self, upstream: Upstream | None = None) -> None:
+        """Close the breakers of one server and of the credentials on it, or all. Raises as `drain` does."""
+        if upstream is not None:
+            check_upstream(upstream)
+        self._tell(ResetBreakers(None if upstream is None else upstream.address))
+
+    def events(self, buffer: int = BUFFER) -> EventStream:
+        """What happens from now on, as an asynchronous iterator: `async with pool.events() as events`.
+
+        Args:
+            buffer: how many events are kept for a reader that is slow. Beyond that the oldest are dropped, and the
+                reader is told how many (`Missed`).
+
+        Raises:
+            InvalidSettings: the buffer is not a whole number of at least 1.
+            PoolClosed: the pool was not entered yet.
+        """
+        if self._registry is None:
+            raise self._closed()
+        return self._backstage.events.subscribe(buffer)
 
     def stats(self) -> PoolStats:
         """The pool's figures as they are now. Cheap, and works on a closed pool too."""
-        return PoolStats(keys=tuple(self._registry_actor.stats()), anonymous=self._anonymous)
+        tally = self._backstage.tally
+        tally.extractor_failures = self._identities.fallbacks
+        counts = self._registry_actor.permits()
+        return PoolStats(
+            keys=tuple(self._registry_actor.stats()),
+            anonymous=self._anonymous,
+            tally=tally.figures(),
+            permits=Permits(counts.permits, self.settings.max_sessions, counts.queued),
+            breakers=self._registry_actor.breaker_stats(),
+        )
 
-    def __repr__(self) -> str:
-        return f"<Pool {self._system.name}, {'open' if self._is_open else 'closed'}>"
+
+async def _ask_first(supervisor: Ref[SupervisorMessage], acquire: Acquire, *, timeout: float) -> Lease:
+    """Ask a supervisor that was started for this. Should the request not reach it, the key is not wanted."""
+    try:
+        return await supervisor.ask(acquire, timeout=timeout)
+    except BaseException:
+        with suppress(SystemClosed):
+            supervisor.tell(NeverAsked())
+        raise
 
 
-class Borrowing:
-    """What `pool.session()` returns: a lease for the length of an `async with`."""
-
-    __slots__ = ("_acquire", "_lease")
-
-    def __init__(self, acquire: Callable[[], Awaitable[Lease]]) -> None:
-        self._acquire = acquire
-        self._lease: Lease | None = None
-
-    async def __aenter__(self) -> Lease:
-        if self._lease is not None and self._lease.is_held:
-            raise RuntimeError("this session is borrowed already: call pool.session() again for another one")
-        self._lease = await self._acquire()
-        return self._lease
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._lease is not None and self._lease.is_held:
-            self._lease.release()
+_NO_ANSWER: Final = (AskTimeout, SystemClosed, MailboxFull)
 
 
 def open_pool(
-    settings: PoolSettings | None = None, *, name: str = "troupe", connector: Connector | None = None
+    settings: PoolSettings | None = None,
+    *,
+    name: str = "troupe",
+    connector: Connector | None = None,
+    on_message: HandlerFactory | None = None,
+    system: System | None = None,
 ) -> Pool:
     """Make a pool, and enter it with `async with`.
 
     Args:
         settings: how it behaves; None means the defaults.
         name: what errors and logs call it.
-        connector: how sessions are opened; None means over Streamable HTTP. Tests may give their own.
+        connector: how sessions are opened; None means over the SDK's transports. Tests may give their own.
+        on_message: called for each session that is opened, with the server's url and the gateway id that it is for (the
+            url again, where there is none). What it answers is given whatever the server sends by itself:
+            notifications, and exceptions of the transport. One that raises costs its handler, not the session.
+        system: the actor system that it lives in; None makes one. One that is not open yet is the pool's own, and is
+            entered and left with it: so a test gives the pool a clock, or a simulation's time and randomness
+            (`simulation.open_system()`). One that is open already has the pool among its other actors, under the
+            pool's name. Timers and the deadlines of callers go by its clock, jitter by its randomness; the time limits
+            of a session's own task (opening, calls, probes, closing) go by the event loop's clock.
+
+    Raises:
+        InvalidSettings: an argument is of another kind.
 
     Leaving it closes every session (see `Pool.close`) and leaves nothing running.
     """
-    return Pool(settings or PoolSettings(), name=name, connector=connector)
+    check_kind("settings", settings, PoolSettings)
+    check_kind("system", system, System)
+    for what, given in (("connector", connector), ("on_message", on_message)):
+        if given is not None and not callable(given):
+            raise InvalidSettings(f"{what} must be a function or None, not {type(given).__name__}")
+    return Pool(settings or PoolSettings(), name=name, connector=connector, on_message=on_message, system=system)

@@ -25,7 +25,7 @@ async def nothing_is_left(pool: Pool, server: FakeServer) -> None:
     await anyio.wait_all_tasks_blocked()
     stats = pool.stats()
     assert stats.waiting == 0
-    assert stats.sessions(SessionState.LEASED, SessionState.SETTLING, SessionState.RETIRING) == 0
+    assert stats.sessions(SessionState.LEASED, SessionState.LEASED, SessionState.RETIRING) == 0
     with anyio.fail_after(1):
         async with pool.session(ECHO) as session:
             await session.call_tool("echo")

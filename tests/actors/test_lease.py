@@ -5,14 +5,18 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import anyio
+import httpx2
 import pytest
 from mcp import MCPError
 from mcp_types import CONNECTION_CLOSED
 
 from actors import Lease, Pool, PoolSettings, open_pool
-from protocol.errors import CallInterrupted, LeaseReleased, WrongThread
+from actors.exchange import current_exchange
+from protocol.errors import CallInterrupted, LeaseReleased, SessionTerminated, WrongThread
+from protocol.pool_events import SessionEnded
 from protocol.session import SessionState
-from tests.actors.fakes import ECHO, FakeServer
+from tests.actors.fakes import ECHO, FakeServer, settled
+from tests.actors.wire import SERVER, FakeWire, given
 
 
 def one_session(server: FakeServer, *, settle_timeout: float = 5.0) -> Pool:
@@ -114,7 +118,7 @@ async def test_a_session_whose_releasers_call_goes_on_is_lent_only_when_the_call
         tasks.start_soon(wait)
         await anyio.wait_all_tasks_blocked()
         assert got == []
-        assert pool.stats().sessions(SessionState.SETTLING) == 1
+        assert pool.stats().sessions(SessionState.LEASED) == 1
         server.answers.set()
         await anyio.wait_all_tasks_blocked()
         assert len(got) == 1
@@ -129,7 +133,7 @@ async def test_calls_through_the_proxied_client_count_as_calls_under_way() -> No
         tasks.start_soon(lease.client.call_tool, "wait")
         await anyio.wait_all_tasks_blocked()
         lease.release()
-        assert pool.stats().sessions(SessionState.SETTLING) == 1
+        assert pool.stats().sessions(SessionState.LEASED) == 1
         server.answers.set()
         await anyio.wait_all_tasks_blocked()
         assert pool.stats().sessions(SessionState.IDLE) == 1
@@ -168,6 +172,22 @@ async def test_a_call_whose_session_was_closed_by_the_pool_says_that_it_may_have
             await session.call("tools/call", said_by_the_server)
 
 
+@pytest.mark.holds("L1")
+async def test_listening_is_sent_with_the_headers_of_its_own_lease() -> None:
+    server = FakeServer(is_stateful=False)
+    async with open_pool(connector=server) as pool:
+        one = await pool.acquire(ECHO, headers={"x-trace": "one"})
+        other = await pool.acquire(ECHO, headers={"x-trace": "other"})
+        for lease in (one, other):
+            client: Any = lease.client
+            async with client.listen():
+                await lease.call_tool("echo")
+        assert [headers.get("x-trace") for headers in server.headers_of_listening] == ["one", "other"]
+        assert current_exchange.get() is None
+        one.release()
+        other.release()
+
+
 @pytest.mark.holds("L4")
 async def test_listening_through_the_proxied_client_ends_with_the_lease() -> None:
     async with one_session(FakeServer()) as pool:
@@ -176,7 +196,7 @@ async def test_listening_through_the_proxied_client_ends_with_the_lease() -> Non
         async with client.listen() as listening:
             assert listening == "listening"
             lease.release()
-            assert pool.stats().sessions(SessionState.SETTLING) == 1
+            assert pool.stats().sessions(SessionState.LEASED) == 1
         assert pool.stats().sessions(SessionState.IDLE) == 1
         second = await pool.acquire(ECHO)
         late = second.client.listen()
@@ -184,3 +204,70 @@ async def test_listening_through_the_proxied_client_ends_with_the_lease() -> Non
         with pytest.raises(LeaseReleased):
             await late.__aenter__()
         assert pool.stats().sessions(SessionState.IDLE) == 1
+
+
+@pytest.mark.holds("S3")
+@pytest.mark.parametrize("how", ["end", "close"])
+async def test_what_is_done_with_a_lease_whose_session_was_closed_under_it_fails_by_name(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wire = FakeWire()
+    monkeypatch.setattr(httpx2, "AsyncHTTPTransport", given(wire))
+    async with open_pool() as pool:
+        lease = await pool.acquire(SERVER, user="ada", session_id="talk")
+        client = lease.client
+        events = pool.events()
+        if how == "end":
+            pool.end("talk")
+            async for event in events:
+                if isinstance(event, SessionEnded):
+                    break
+        else:
+            await pool.close()
+        wire.seen.clear()
+        for call in (lease.list_tools, lambda: lease.call_tool("echo"), client.list_tools):
+            with pytest.raises(SessionTerminated, match="has not run: its session was closed") as told:
+                await call()
+            assert told.value.safe_to_retry
+        with pytest.raises(SessionTerminated):
+            _ = lease.protocol_version
+        with pytest.raises(SessionTerminated):
+            _ = client.session
+        assert wire.seen == []
+        lease.release()
+
+
+@pytest.mark.holds("L1", "L4")
+async def test_what_two_tasks_enter_at_once_is_one_tasks_and_the_other_is_told() -> None:
+    server = FakeServer()
+    server.hold_openings()
+    async with open_pool(connector=server) as pool:
+        borrowing = pool.session(ECHO)
+        held: list[Lease] = []
+        refused: list[RuntimeError] = []
+
+        async def enter() -> None:
+            try:
+                held.append(await borrowing.__aenter__())
+            except RuntimeError as error:
+                refused.append(error)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(enter)
+            tasks.start_soon(enter)
+            await settled()
+            server.opens.set()
+        assert (len(held), len(refused)) == (1, 1)
+        await borrowing.__aexit__(None, None, None)
+        assert not held[0].is_held
+        assert pool.stats().sessions(SessionState.IDLE) == 2
+
+
+@pytest.mark.holds("S1")
+async def test_a_borrower_cannot_open_or_close_the_client_that_the_pool_holds() -> None:
+    server = FakeServer()
+    async with open_pool(connector=server) as pool, pool.session(ECHO) as session:
+        for name in ("__aenter__", "__aexit__", "_exit_stack"):
+            with pytest.raises(AttributeError, match="not for its borrowers"):
+                getattr(session.client, name)
+        await session.call_tool("echo")

@@ -9,7 +9,7 @@ import actors
 
 
 def test_every_public_name_is_there_and_documented() -> None:
-    aliases = {"Outcome", "Signal"}
+    aliases = {"HandlerFactory", "MessageHandler", "Outcome", "Signal"}
     for name in actors.__all__:
         assert name in aliases or getattr(actors, name).__doc__, name
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):

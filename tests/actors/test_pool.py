@@ -7,11 +7,12 @@ import anyio
 import pytest
 
 from actors import Lease, PoolSettings, Upstream, open_pool
-from actors.pool_supervisor import Acquire
+from actors.acquire import Acquire
 from protocol.errors import AcquireTimeout, ConnectFailed, InvalidSettings, LeaseReleased, PoolClosed, PoolFull
 from protocol.fault import Fault, FaultKind
-from protocol.keys import PoolKey
-from protocol.pool import SessionOpened
+from protocol.identity import Identities
+from protocol.keys import key_of
+from protocol.pool_messages import SessionOpened
 from tests.actors.fakes import ECHO, FakeClient, FakeServer
 
 BROKEN = Fault(FaultKind.INTERRUPTED, "event stream", "it broke")
@@ -40,7 +41,6 @@ async def test_a_released_session_is_used_again() -> None:
     [
         ({"user": "ada"}, {"user": "bob"}),
         ({"user": "ada"}, {}),
-        ({"user": ""}, {}),
         ({"gateway_id": "g1"}, {"gateway_id": "g2"}),
         ({"headers": {"Authorization": "Bearer a"}}, {"headers": {"Authorization": "Bearer b"}}),
         ({"headers": {"X-API-Key": "a"}}, {"headers": {"X-User-Id": "a"}}),
@@ -141,9 +141,10 @@ async def test_whoever_waits_too_long_is_told_of_which_pool_and_in_which_state()
 
 async def test_callers_beyond_max_waiting_are_refused() -> None:
     async with open_pool(PoolSettings(max_size=1, max_waiting=0), connector=FakeServer()) as pool:
-        await pool.acquire(ECHO)
+        lease = await pool.acquire(ECHO)
         with pytest.raises(PoolFull, match="max_waiting is reached"):
             await pool.acquire(ECHO)
+        lease.release()
 
 
 @pytest.mark.holds("L5")
@@ -202,8 +203,7 @@ async def test_closing_refuses_waiters_and_ends_every_session_in_parallel_and_in
     server.never_closes = True
     waiting: list[Exception] = []
     async with open_pool(PoolSettings(max_size=50, close_timeout=0.1), connector=server) as pool:
-        for _ in range(50):
-            await pool.acquire(ECHO)
+        leases = [await pool.acquire(ECHO) for _ in range(50)]
 
         async def wait() -> None:
             try:
@@ -217,6 +217,7 @@ async def test_closing_refuses_waiters_and_ends_every_session_in_parallel_and_in
             started = anyio.current_time()
             await pool.close()
             assert anyio.current_time() - started < 10 * 0.1, "fifty sessions close at the same time"
+        assert len(leases) == 50
         assert "was closed while this caller waited" in str(waiting[0])
         assert server.live == 0
         with pytest.raises(PoolClosed):
@@ -249,9 +250,10 @@ async def test_a_pool_that_is_not_open_says_so() -> None:
 
 async def test_an_exception_of_the_body_leaves_the_pool_as_it_is() -> None:
     server = FakeServer()
+    held: list[Lease] = []
     with pytest.raises(ValueError, match="mine"):
         async with open_pool(connector=server) as pool:
-            await pool.acquire(ECHO)
+            held.append(await pool.acquire(ECHO))
             raise ValueError("mine")
     assert server.live == 0
 
@@ -276,6 +278,8 @@ async def test_figures_can_be_read_after_the_pool_was_left() -> None:
         {"timeout": -1},
         {"timeout": "soon"},
         {"upstream": "http://127.0.0.1:1/mcp"},
+        {"headers": [("X-A", "b")]},
+        {"headers": "X-A: b"},
     ],
 )
 async def test_an_argument_that_cannot_be_used_is_refused_and_costs_nobody_else_anything(
@@ -308,8 +312,8 @@ async def test_a_pool_that_is_left_cancelled_still_closes_its_sessions_in_good_o
 async def test_a_thousand_sessions_close_at_once() -> None:
     server = FakeServer()
     async with open_pool(PoolSettings(max_size=1000), connector=server) as pool:
-        for _ in range(1000):
-            await pool.acquire(ECHO)
+        leases = [await pool.acquire(ECHO) for _ in range(1000)]
+    assert len(leases) == 1000
     assert (server.closed, server.closed_in_order) == (1000, 1000)
     assert pool.stats().opened == 1000, "the last figures can be read"
     assert pool.stats().sessions() == 0
@@ -362,5 +366,24 @@ async def test_no_credential_is_in_what_can_be_shown() -> None:
         with pytest.raises(InvalidSettings) as unreadable:
             Upstream(f"http://admin:{secret}/x@host/")
         shown.append(str(unreadable.value))
-    shown.append(repr(Acquire(PoolKey("ada", upstream.url, "0" * 64, "http", None), upstream, headers)))
+    caller = Identities(secret=secret.encode()).who(headers, "ada")
+    shown.append(repr(Acquire(key_of(caller, upstream, None, None), upstream, caller)))
     assert [text for text in shown if secret in text] == []
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"settings": 5}, {"settings": {"max_size": 3}}, {"connector": 5}, {"on_message": 5}, {"system": 5}]
+)
+def test_what_a_pool_cannot_be_made_of_is_refused_by_name(arguments: dict[str, Any]) -> None:
+    with pytest.raises(InvalidSettings, match=next(iter(arguments))):
+        open_pool(**arguments)
+
+
+async def test_what_is_no_upstream_is_refused_wherever_one_is_named_and_an_unopened_pool_tells_nothing() -> None:
+    unopened = open_pool(connector=FakeServer())
+    with pytest.raises(PoolClosed, match="enter it"):
+        unopened.events()
+    async with open_pool(connector=FakeServer()) as pool:
+        for use in (pool.retire, pool.reset_breakers):
+            with pytest.raises(InvalidSettings, match="upstream must be an Upstream"):
+                use("http://127.0.0.1:1/mcp")  # type: ignore[arg-type]

@@ -20,8 +20,8 @@ from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.streamable_http import EventCallback, EventMessage, EventStore
 from mcp_types import JSONRPCMessage
 
-KINDS = ("plain", "json", "events")
-"""Answers as event streams that cannot be resumed, as JSON, and as event streams that can."""
+KINDS = ("plain", "json", "events", "sse")
+"""Answers as event streams that cannot be resumed, as JSON, and as event streams that can; and the older SSE."""
 
 
 class Events(EventStore):
@@ -88,9 +88,12 @@ def serve(server: MCPServer, kind: str, port: int) -> None:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", port))
     # A client that the server tells to come back in a minute has to find out by itself that the server is dead.
-    app = server.streamable_http_app(
-        json_response=kind == "json", event_store=Events() if kind == "events" else None, retry_interval=60_000
-    )
+    if kind == "sse":
+        app = server.sse_app(sse_path="/mcp")
+    else:
+        app = server.streamable_http_app(
+            json_response=kind == "json", event_store=Events() if kind == "events" else None, retry_interval=60_000
+        )
     Server(uvicorn.Config(app, log_config=None, access_log=False)).run(sockets=[listener])
 
 
@@ -100,11 +103,11 @@ def end_with(lifeline: int) -> None:
     os._exit(0)
 
 
-def main() -> None:
+def main(made: MCPServer) -> None:
+    """Fork a process that serves this, for each line of standard input."""
     logging.disable()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the servers
     lifeline, held = os.pipe()
-    made = make()
     for order in sys.stdin:
         kind, port, pipe = order.split()
         server = os.fork()
@@ -119,4 +122,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(make())

@@ -14,15 +14,24 @@ from typing import TextIO
 
 import anyio
 
-PROGRAM = Path(__file__).with_name("mcp_server.py")
+TREE = Path(__file__).parents[2]
 
 
 class Factory:
-    """The process that the servers are forked from. It ends, and they with it, when this process does."""
+    """The process that the servers are forked from. It ends, and they with it, when this process does.
 
-    def __init__(self) -> None:
+    Args:
+        program: the module that it runs, which has to do as `mcp_server` does.
+    """
+
+    def __init__(self, program: str = "tests.integration.mcp_server") -> None:
         self.process = subprocess.Popen(  # noqa: S603
-            [sys.executable, str(PROGRAM)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+            [sys.executable, "-m", program],
+            cwd=TREE,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
         )
 
     def fork(self, kind: str, port: int) -> tuple[int, TextIO]:
@@ -53,19 +62,24 @@ def factory() -> Factory:
 class McpServer:
     """A server process, and those that take its place on the same port.
 
+    Args:
+        kind: which of those that the factory makes.
+        made_by: the factory; None means the one of all tests.
+
     Attributes:
         url: its endpoint.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, made_by: Factory | None = None) -> None:
         self.kind = kind
+        self.factory = made_by or factory()
         self.port = 0
         self.is_running = False
         self.start()
 
     def start(self) -> None:
         """Start it, on the port that it had before if it had one, and wait until it listens."""
-        self.process, self.output = factory().fork(self.kind, self.port)
+        self.process, self.output = self.factory.fork(self.kind, self.port)
         self.is_running = True
         said = self._read()
         assert said.startswith("port "), f"the server did not start: {said!r}"

@@ -135,7 +135,7 @@ def test_its_figures_as_json_hold_what_it_claims(backend: str) -> None:
     assert crash["task_went_on"]
     assert crash["others_calls"] > 0
     assert crash["others_errors"] == 0
-    assert (crash["down_error"], crash["down_safe_to_retry"]) == ("ConnectFailed", True)
+    assert (crash["down_error"], crash["down_safe_to_retry"]) == ("UpstreamUnreachable", True)
     assert crash["back_ms"] < 5000
 
 

@@ -1,0 +1,44 @@
+"""Backstage: what all actors of one pool share."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from actors.connection import Connector, MessageHandler
+from actors.events import Events
+from actors.tally import Tally
+from protocol.places import NO_DEMAND, Demand
+from protocol.settings import PoolSettings
+
+HandlerFactory = Callable[[str, str], MessageHandler | None]
+"""Makes the handler of what one session's server sends by itself, of the server's url and the gateway id that the
+session is for (the url again, where there is none). None: nobody wants to know."""
+
+
+class ClientFactory(Protocol):
+    """Makes the `httpx2.AsyncClient` that a session's requests go through; called as the SDK calls its own."""
+
+    def __call__(self, *, headers: Mapping[str, str] | None, timeout: Any, auth: Any) -> Any:
+        """A client that is not open yet. The session opens it, and closes it."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class Backstage:
+    """What all actors of one pool share. Only its settings are ever replaced.
+
+    Attributes:
+        settings: how the pool behaves.
+        connector: opens sessions.
+        tally: what is counted for the pool as a whole.
+        events: where what happens is told.
+        handlers: makes message handlers.
+        demand: what other keys want of one that has a session to spare.
+    """
+
+    settings: PoolSettings
+    connector: Connector
+    tally: Tally
+    events: Events
+    handlers: HandlerFactory | None = None
+    demand: Demand = NO_DEMAND
