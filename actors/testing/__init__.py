@@ -1,10 +1,17 @@
-"""A simulator for actors: whole clusters in one process, under a seed. See `docs/simulation.md`."""
+"""A simulator for actors: whole clusters in one process, under a seed. See `docs/simulation.md`.
+
+What tests pools comes with its first use: it brings the MCP SDK along.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
 from actors.testing.bus import SimulatedBus
 from actors.testing.clock import SimulatedClock
 from actors.testing.errors import (
     Deadlock,
     Leftovers,
+    LifecycleBroken,
     LiveLock,
     NodeDown,
     OverTime,
@@ -35,8 +42,36 @@ from actors.testing.scenarios import Scenario, scenario
 from actors.testing.simulation import Simulation
 from actors.testing.simulator import simulate
 from actors.testing.system import SimulatedSystem
+from actors.testing.trouble import Trouble
+
+if TYPE_CHECKING:
+    from actors.testing.fake_session import FakeSession
+    from actors.testing.fake_upstream import FakeUpstream
+    from actors.testing.ledger import Attempt, Ledger
+    from actors.testing.pool_lifecycle import SMALL, LifecycleReport, PoolLifecycle, pool_lifecycle_test
+else:
+
+    def __getattr__(name: str) -> Any:
+        if (home := _WITH_THE_POOL.get(name)) is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(home), name)
+        return value
+
+
+_WITH_THE_POOL: Final = {
+    "SMALL": "actors.testing.pool_lifecycle",
+    "Attempt": "actors.testing.ledger",
+    "FakeSession": "actors.testing.fake_session",
+    "FakeUpstream": "actors.testing.fake_upstream",
+    "Ledger": "actors.testing.ledger",
+    "LifecycleReport": "actors.testing.pool_lifecycle",
+    "PoolLifecycle": "actors.testing.pool_lifecycle",
+    "pool_lifecycle_test": "actors.testing.pool_lifecycle",
+}
 
 __all__ = [
+    "SMALL",
+    "Attempt",
     "ClockJump",
     "Crash",
     "Deadlock",
@@ -44,14 +79,20 @@ __all__ = [
     "Drop",
     "Duplicate",
     "Event",
+    "FakeSession",
+    "FakeUpstream",
     "Fault",
+    "Ledger",
     "Leftovers",
+    "LifecycleBroken",
+    "LifecycleReport",
     "LiveLock",
     "ManualClock",
     "Node",
     "NodeDown",
     "OverTime",
     "Pause",
+    "PoolLifecycle",
     "Probe",
     "ProbeFailed",
     "Reorder",
@@ -63,9 +104,11 @@ __all__ = [
     "Simulation",
     "SimulationError",
     "SimulationRunning",
+    "Trouble",
     "UnknownNode",
     "UnknownScenario",
     "parse_fault",
+    "pool_lifecycle_test",
     "random_faults",
     "scenario",
     "simulate",

@@ -41,3 +41,7 @@ class NodeDown(SimulationError):
 
 class ProbeFailed(SimulationError, AssertionError):
     """A probe was not sent what it expects."""
+
+
+class LifecycleBroken(SimulationError, AssertionError):
+    """A pool did not keep to its rules: an invariant did not hold in a `PoolLifecycle`."""

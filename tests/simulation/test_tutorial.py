@@ -71,3 +71,16 @@ async def test_the_probe_plays_the_race_by_hand() -> None:
 @pytest.mark.parametrize("name", ["test_the_latest_price_is_known", "test_a_missed_change_is_made_up_for"])
 def test_after_the_fix_all_holds(name: str) -> None:
     function(BLOCKS, name)()
+
+
+@pytest.mark.parametrize("name", ["lifecycle", "test_my_pool"])
+def test_the_tutorials_pool_keeps_to_its_rules(name: str) -> None:
+    made = getattr(module(BLOCKS), name)
+    if name == "lifecycle":
+        assert made.run(17).done["lent"] > 0
+    else:
+        made()
+
+
+async def test_the_tutorials_fake_server_forgets_its_session() -> None:
+    await function(BLOCKS, "test_a_server_that_forgets_its_session_costs_one_call")()
