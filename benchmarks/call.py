@@ -2,10 +2,11 @@
 
 A pooled call is `async with pool.session(upstream) as session: await session.call_tool(...)`. The server runs in its
 own process. Both sides send to it over HTTP clients with the same settings, in turn, in many short rounds, at a
-concurrency of 1 and of 50; there the pool has 50 sessions, and the bare session 50 calls at once. Beside that pool, 50
-bare sessions are told, lent from a plain list: what comes of 50 sessions in place of one, here and in the server, and
-not of the pool, shows there. Tool calls are never answered from a cache. Both eras are measured: what `auto` agrees on
-with this server is the stateless protocol, and `legacy` the handshake.
+concurrency of 1 and of 50. There the bare session has 50 calls at once, and so has the pool's: its sessions are shared,
+as they are by default with a stateless server. Told beside it is a pool of 50 exclusive sessions, against 50 bare ones
+lent from a plain list: what comes of 50 sessions in place of one, here and in the server, is in both. Tool calls are
+never answered from a cache. Both eras are measured: what `auto` agrees on with this server is the stateless protocol,
+and `legacy` the handshake.
 
 The figures are the p50 of the calls' latencies and the calls per second, as ratios; the client's CPU time, told beside
 them; and two counts: HTTP requests per call and, on trio, task switches per call.
@@ -16,7 +17,7 @@ import statistics
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import anyio
@@ -180,16 +181,19 @@ async def _many_at_once(upstream: Upstream, options: Options, backend: str) -> l
     settings = PoolSettings(max_size=concurrency)
     async with (
         bare(upstream, settings) as alone,
-        pooled(upstream, settings) as through_pool,
+        pooled(replace(upstream, sharing=concurrency), settings) as through_pool,
+        pooled(replace(upstream, sharing="exclusive"), settings) as apart,
         several(upstream, settings) as many,
     ):
-        compared = await _compared(alone, through_pool, many, concurrency=concurrency, rounds=rounds, each=each)
+        compared = await _compared(alone, through_pool, apart, many, concurrency=concurrency, rounds=rounds, each=each)
         return _figures(compared, what)
 
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """What rounds of several sides gave, by side: `bare`, `pool` and, where there are several sessions, `many`."""
+    """What rounds of several sides gave, by side: `bare`, `pool` and, where there are several sessions of each, `apart`
+    and `many`.
+    """
 
     sides: dict[str, Side]
     took: Samples
@@ -198,7 +202,7 @@ class Compared:
 
 
 async def _compared(*sides: Side, concurrency: int, rounds: int, each: int) -> Compared:
-    named: dict[str, Side] = dict(zip(("bare", "pool", "many"), sides, strict=False))
+    named: dict[str, Side] = dict(zip(("bare", "pool", "apart", "many"), sides, strict=False))
 
     async def round_of(side: Side) -> float:
         return await side.round(concurrency, each)
@@ -227,16 +231,17 @@ def _figures(compared: Compared, what: str) -> list[Figure]:
         ),
         Figure(target="T6", what=f"p50 of a bare call, {what}", value=bare_p50, unit="ms"),
     ]
-    for other, told in (("bare", "bare"), ("many", "as many bare ones")):
-        if other in compared.sides:
-            figures += _ratios(compared, other, f"pool / {told}, {what}", has_target=other == "bare")
+    figures += _ratios(compared, "pool", "bare", f"pool / bare, {what}", has_target=True)
+    if "many" in compared.sides:
+        told = f"exclusive sessions / as many bare ones, {what}"
+        figures += _ratios(compared, "apart", "many", told, has_target=False)
     return figures
 
 
-def _ratios(compared: Compared, other: str, what: str, *, has_target: bool) -> list[Figure]:
-    pool, beside = compared.sides["pool"], compared.sides[other]
+def _ratios(compared: Compared, one: str, other: str, what: str, *, has_target: bool) -> list[Figure]:
+    pool, beside = compared.sides[one], compared.sides[other]
     p50, p50_interval = median_ratio(pool.latencies, beside.latencies)
-    throughput, throughput_interval = median_ratio(compared.took[other], compared.took["pool"])
+    throughput, throughput_interval = median_ratio(compared.took[other], compared.took[one])
     processor, processor_interval = median_ratio(pool.processor, beside.processor)
     return [
         Figure(

@@ -12,10 +12,14 @@ class Options:
     Attributes:
         backends: the event loops to run the pool on.
         quick: whether to stop after a few rounds: it shows that a benchmark works, and its figures mean little.
+        seconds: how long the soak lasts; None means its own default.
+        seed: of what is random in the soak.
     """
 
     backends: tuple[str, ...] = ("asyncio", "trio")
     quick: bool = False
+    seconds: float | None = None
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,13 +62,18 @@ class Figure:
 
     def columns(self) -> tuple[str, str, str, str, str, str]:
         """The figure as a row of a table."""
-        interval = "" if self.interval is None else f"{self.interval[0]:.3g} to {self.interval[1]:.3g}"
+        interval = "" if self.interval is None else f"{_shown(self.interval[0])} to {_shown(self.interval[1])}"
         limits = ((" <=", self.at_most), (" >=", self.at_least))
-        wanted = "".join(f"{sign} {limit:g} {self.unit}" for sign, limit in limits if limit is not None).strip()
+        wanted = "".join(f"{sign} {_shown(limit)} {self.unit}" for sign, limit in limits if limit is not None).strip()
         if wanted and self.by_bound:
             wanted += " (upper bound)"
         verdict = {None: "", True: "met", False: "MISSED"}[self.is_met]
-        return self.target, self.what, f"{self.value:.3g} {self.unit}".strip(), interval, wanted, verdict
+        return self.target, self.what, f"{_shown(self.value)} {self.unit}".strip(), interval, wanted, verdict
+
+
+def _shown(value: float) -> str:
+    """Three digits that mean something, and no exponent where there are more."""
+    return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.3g}"
 
 
 _TITLES = ("", "measured", "median", "95 % interval", "target", "")

@@ -1,30 +1,50 @@
 """What a hit costs (T1): acquire and release of a session that is idle, with no server behind it, over one key.
 
 Beside it the model of the predecessor (`benchmarks.predecessor`), which runs on asyncio alone, and the floor: what the
-barest pool would do, two awaits with a dict and a deque. Each is measured plainly, as `async with`, and with an
-authorization header, which makes an identity to be hashed.
+barest pool would do, two awaits with a dict and a deque. Each is measured plainly, as `async with`, with an
+authorization header, which makes an identity to be hashed, and as a gateway asks: with a user and a gateway id besides.
+
+The original was measured on another machine; how it compared to the floor there is told beside how the model does here.
 """
 
 import statistics
-import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from itertools import repeat
+from typing import Final, NotRequired, TypedDict
 
 import anyio
 
 from actors import PoolSettings, open_pool
 from benchmarks.fake import UPSTREAM, fake_connector
 from benchmarks.figure import Figure, Options
-from benchmarks.predecessor import PredecessorPool
-from benchmarks.rounds import Samples, alternate, median_ratio, merge
+from benchmarks.predecessor import OpenStream, PredecessorPool
+from benchmarks.rounds import Run, Samples, alternate, median_ratio, merge, timed
 
 PREDECESSOR_ELSEWHERE = 17.0
 """Microseconds that a hit on the original took, on the machine on which the targets were read."""
+FLOOR_ELSEWHERE = 0.24
+"""Microseconds of the floor there."""
 HEADERS = {"authorization": "Bearer 0123456789abcdef0123456789abcdef"}
+PLAIN, ENTERED, IDENTIFIED, FULL = "acquire/release", "async with", "with a header", "with a header, user, gateway"
+WAYS = (PLAIN, ENTERED, IDENTIFIED, FULL)
 
-Side = Callable[[], Awaitable[float]]
+
+class Asked(TypedDict):
+    """How a session is asked for: arguments of `acquire`."""
+
+    headers: NotRequired[Mapping[str, str]]
+    user: NotRequired[str]
+    gateway_id: NotRequired[str]
+
+
+ASKED: Final[dict[str, Asked]] = {
+    PLAIN: {},
+    IDENTIFIED: {"headers": HEADERS},
+    FULL: {"headers": HEADERS, "user": "ada@example.com", "gateway_id": "gateway-1"},
+}
 
 
 class Floor:
@@ -60,24 +80,33 @@ def _beside(merged: Mapping[str, Samples]) -> list[Figure]:
         Figure(target="T1", what=f"floor, {backend}", value=statistics.median(samples["floor"]), unit="µs")
         for backend, samples in merged.items()
     ]
-    figures += [
-        Figure(
-            target="T1",
-            what=f"predecessor (modelled; the original's on another machine: {PREDECESSOR_ELSEWHERE:g} µs), {name}",
-            value=statistics.median(merged["asyncio"][f"predecessor, {name}"]),
-            unit="µs",
-        )
-        for name in _WAYS
-    ]
+    samples, floors_elsewhere = merged["asyncio"], PREDECESSOR_ELSEWHERE / FLOOR_ELSEWHERE
+    for way in WAYS:
+        of_way = samples[f"predecessor, {way}"]
+        floors, interval = median_ratio(of_way, samples["floor"])
+        figures += [
+            Figure(
+                target="T1",
+                what=f"predecessor (modelled; the original elsewhere: {PREDECESSOR_ELSEWHERE:g} µs), {way}",
+                value=statistics.median(of_way),
+                unit="µs",
+            ),
+            Figure(
+                target="T1",
+                what=f"predecessor / floor (the original elsewhere: {floors_elsewhere:.0f}), {way}",
+                value=floors,
+                interval=interval,
+            ),
+        ]
     return figures
 
 
 def _pooled(merged: Mapping[str, Samples], backend: str) -> list[Figure]:
     figures: list[Figure] = []
-    for name in _WAYS:
-        samples = merged[backend][f"pool, {name}"]
-        ratio, interval = median_ratio(samples, merged["asyncio"][f"predecessor, {name}"])
-        what = f"pool, {name}, {backend}"
+    for way in WAYS:
+        samples = merged[backend][f"pool, {way}"]
+        ratio, interval = median_ratio(samples, merged["asyncio"][f"predecessor, {way}"])
+        what = f"pool, {way}, {backend}"
         figures += [
             Figure(target="T1", what=what, value=statistics.median(samples), unit="µs", at_most=6),
             Figure(target="T1", what=f"{what} / predecessor", value=ratio, interval=interval, at_most=0.4),
@@ -86,81 +115,58 @@ def _pooled(merged: Mapping[str, Samples], backend: str) -> list[Figure]:
 
 
 async def _block(backend: str, rounds: int, pairs: int, *, has_pool: bool) -> Samples:
-    sides: dict[str, Side] = {"floor": _floor(pairs)}
-    if backend == "asyncio":
-        sides |= _predecessor(pairs)
-    if not has_pool:
-        return await _warmed(sides, rounds)
+    runs = {"floor": _floor}
+    async with AsyncExitStack() as stack:
+        if backend == "asyncio":
+            runs |= await stack.enter_async_context(_predecessor())
+        if has_pool:
+            runs |= await stack.enter_async_context(_pool())
+        sides = {name: timed(run, pairs) for name, run in runs.items()}
+        await alternate(sides, rounds=1)
+        return await alternate(sides, rounds=rounds)
+
+
+async def _floor(pairs: int) -> None:
+    floor = Floor()
+    for _ in repeat(None, pairs):
+        session = await floor.acquire(UPSTREAM.url)
+        await floor.release(UPSTREAM.url, session)
+
+
+@asynccontextmanager
+async def _pool() -> AsyncGenerator[dict[str, Run]]:
     async with open_pool(PoolSettings(max_size=10), connector=fake_connector) as pool:
 
-        async def acquire(headers: Mapping[str, str] | None) -> None:
+        async def acquire(asked: Asked, pairs: int) -> None:
             for _ in repeat(None, pairs):
-                lease = await pool.acquire(UPSTREAM, headers=headers)
+                lease = await pool.acquire(UPSTREAM, **asked)
                 lease.release()
 
-        async def enter() -> None:
+        async def enter(pairs: int) -> None:
             for _ in repeat(None, pairs):
                 async with pool.session(UPSTREAM):
                     pass
 
-        sides |= {
-            "pool, acquire/release": _timed(lambda: acquire(None), pairs),
-            "pool, async with": _timed(enter, pairs),
-            "pool, with a header": _timed(lambda: acquire(HEADERS), pairs),
-        }
-        samples = await _warmed(sides, rounds)
+        ways = {way: partial(acquire, asked) for way, asked in ASKED.items()} | {ENTERED: enter}
+        yield {f"pool, {way}": run for way, run in ways.items()}
         stats = pool.stats()
-        assert stats.misses == stats.opened == 2, "each of the two keys was missed once, and hit ever after"
-        return samples
+        assert stats.misses == stats.opened == len(ASKED), "each key was missed once, and hit ever after"
 
 
-_WAYS = ("acquire/release", "async with", "with a header")
+@asynccontextmanager
+async def _predecessor() -> AsyncGenerator[dict[str, Run]]:
+    async with PredecessorPool(OpenStream) as pool:
 
+        async def acquire(asked: Asked, pairs: int) -> None:
+            for _ in repeat(None, pairs):
+                pooled = await pool.acquire(UPSTREAM.url, **asked)
+                await pool.release(pooled)
 
-async def _warmed(sides: Mapping[str, Side], rounds: int) -> Samples:
-    await alternate(sides, rounds=1)
-    return await alternate(sides, rounds=rounds)
+        async def enter(pairs: int) -> None:
+            for _ in repeat(None, pairs):
+                async with pool.session(UPSTREAM.url):
+                    pass
 
-
-def _floor(pairs: int) -> Side:
-    floor = Floor()
-
-    async def run() -> None:
-        for _ in repeat(None, pairs):
-            session = await floor.acquire(UPSTREAM.url)
-            await floor.release(UPSTREAM.url, session)
-
-    return _timed(run, pairs)
-
-
-def _predecessor(pairs: int) -> dict[str, Side]:
-    async def opened() -> object:
-        return object()
-
-    pool = PredecessorPool(opened)
-
-    async def acquire(headers: Mapping[str, str] | None) -> None:
-        for _ in repeat(None, pairs):
-            await pool.release(await pool.acquire(UPSTREAM.url, headers))
-
-    async def enter() -> None:
-        for _ in repeat(None, pairs):
-            async with pool.session(UPSTREAM.url):
-                pass
-
-    return {
-        "predecessor, acquire/release": _timed(lambda: acquire(None), pairs),
-        "predecessor, async with": _timed(enter, pairs),
-        "predecessor, with a header": _timed(lambda: acquire(HEADERS), pairs),
-    }
-
-
-def _timed(run: Callable[[], Awaitable[None]], pairs: int) -> Side:
-    """Microseconds that one of the `pairs` takes."""
-
-    async def side() -> float:
-        started = time.perf_counter()
-        await run()
-        return (time.perf_counter() - started) / pairs * 1e6
-
-    return side
+        ways = {way: partial(acquire, asked) for way, asked in ASKED.items()} | {ENTERED: enter}
+        yield {f"predecessor, {way}": run for way, run in ways.items()}
+        assert pool.misses == len(ASKED), "each key was missed once, and hit ever after"

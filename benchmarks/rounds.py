@@ -1,13 +1,44 @@
 """Rounds: several sides measured in turn, and what their samples say about each other."""
 
+import gc
 import math
 import statistics
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 
 Samples = dict[str, list[float]]
 
+Side = Callable[[], Awaitable[float]]
+"""What is measured beside others: measures once, and answers with the figure."""
 
-async def alternate(sides: Mapping[str, Callable[[], Awaitable[float]]], *, rounds: int) -> Samples:
+Run = Callable[[int], Awaitable[None]]
+"""Does what is measured, so many times."""
+
+
+def timed(run: Run, times: int) -> Side:
+    """Microseconds that one of so many takes."""
+
+    async def side() -> float:
+        started = time.perf_counter()
+        await run(times)
+        return (time.perf_counter() - started) / times * 1e6
+
+    return side
+
+
+@contextmanager
+def without_collector() -> Generator[None]:
+    """Make much that stays: the garbage collector would look through all of it again and again. It runs at the end."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.collect()
+
+
+async def alternate(sides: Mapping[str, Side], *, rounds: int) -> Samples:
     """Measure every side once a round, in turn, and in reverse order every other round: a drift meets all alike."""
     samples: Samples = {name: [] for name in sides}
     order = list(sides)

@@ -12,6 +12,8 @@ the messages get there; the floor is the counting itself, as a method call.
   `tracemalloc`. An actor is its cell, itself (with `__slots__`, and one attribute), its name, and its entry with its
   parent. A task is what the event loop holds of it, its mailbox, its name, and its entry in a dict by name. A thread is
   all but its stack, which Python's allocators know nothing of.
+- an idle family of two: a child, its parent, which watches it and has a timer set, and the parent's name and entry with
+  an actor that watches it in turn. The two actors themselves are counted in; an effect of the child has run and ended.
 - growth, over a mix of all that comes as a message: told, asked, answered later by timers and by effects, out of time;
   timers cancelled; children started, watched, told and stopped. What is compared is the least that was in use in the
   second quarter and in the last: between, cancelled deadlines lie in the event loop's heap until their time has come.
@@ -20,7 +22,6 @@ the messages get there; the floor is the counting itself, as a method call.
 import gc
 import math
 import statistics
-import time
 import tracemalloc
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
@@ -46,15 +47,14 @@ from benchmarks.counters import (
     thread_counters,
     trio_counters,
 )
+from benchmarks.family import families
 from benchmarks.figure import Figure, Options
-from benchmarks.rounds import Samples, alternate, median_interval, median_ratio, merge
+from benchmarks.rounds import Samples, alternate, median_interval, median_ratio, merge, timed
 from protocol.errors import AskTimeout
 
 MESSAGES_OF_A_MIX: Final = 100
 LOOKS: Final = 200
 """How often the memory is looked at in the course of the long mix."""
-
-Side = Callable[[], Awaitable[float]]
 
 _TASKS: Final[Mapping[str, Callable[[], AbstractAsyncContextManager[Counters]]]] = {
     "asyncio": asyncio_counters,
@@ -145,33 +145,22 @@ async def _block(backend: str, size: Size) -> Samples:
         # Threads that wait for messages hold up nobody, so they take part in either loop's rounds.
         with thread_counters() as threads:
             sides = {
-                "tell: method call": _timed(floor.tell, size.messages),
-                "tell: actor": _timed(actors.tell, size.messages),
-                "tell, one at a time: task": _timed(tasks.tell, size.messages),
-                "tell, many: actor": _timed(actors.tell_many, size.messages),
-                "tell, many: task": _timed(tasks.tell_many, size.messages),
-                "tell, many: pykka": _timed(threads.tell_many, size.messages),
-                "ask: method call": _timed(floor.ask, size.messages),
-                "ask: actor": _timed(actors.ask, size.messages),
-                "ask: task": _timed(tasks.ask, size.messages),
-                "ask: pykka": _timed(threads.ask, size.messages),
-                "start and stop: actor": _timed(actors.start, size.starts),
-                "start and stop: task": _timed(tasks.start, size.starts),
-                "start and stop: pykka": _timed(threads.start, size.starts),
+                "tell: method call": timed(floor.tell, size.messages),
+                "tell: actor": timed(actors.tell, size.messages),
+                "tell, one at a time: task": timed(tasks.tell, size.messages),
+                "tell, many: actor": timed(actors.tell_many, size.messages),
+                "tell, many: task": timed(tasks.tell_many, size.messages),
+                "tell, many: pykka": timed(threads.tell_many, size.messages),
+                "ask: method call": timed(floor.ask, size.messages),
+                "ask: actor": timed(actors.ask, size.messages),
+                "ask: task": timed(tasks.ask, size.messages),
+                "ask: pykka": timed(threads.ask, size.messages),
+                "start and stop: actor": timed(actors.start, size.starts),
+                "start and stop: task": timed(tasks.start, size.starts),
+                "start and stop: pykka": timed(threads.start, size.starts),
             }
             await alternate(sides, rounds=1)
             return await alternate(sides, rounds=size.rounds)
-
-
-def _timed(run: Callable[[int], Awaitable[None]], times: int) -> Side:
-    """Microseconds that one of so many takes."""
-
-    async def side() -> float:
-        started = time.perf_counter()
-        await run(times)
-        return (time.perf_counter() - started) / times * 1e6
-
-    return side
 
 
 # --- memory
@@ -186,6 +175,13 @@ def _idle(size: Size, backends: tuple[str, ...]) -> list[Figure]:
         figures += [
             Figure(target="T15", what=f"idle actor {among}", value=actor, unit="kB", at_most=0.7),
             Figure(target="T15", what=f"idle task {among}", value=task, unit="kB"),
+            Figure(
+                target="T15",
+                what=f"idle family of two {among}",
+                value=anyio.run(_of_families, size.idle, backend=backend),
+                unit="kB",
+                at_most=0.9,
+            ),
         ]
     thread = anyio.run(_of_threads, size.threads, backend=backends[0])
     return [*figures, Figure(target="T15", what=f"idle pykka actor among {size.threads:,}", value=thread, unit="kB")]
@@ -209,6 +205,11 @@ async def _of_each(keep: Callable[[str], Awaitable[None]], number: int) -> float
         for index in range(number):
             await keep(f"counter-{index}")
         return (used() - before) / number
+
+
+async def _of_families(number: int) -> float:
+    async with families() as keep:
+        return await _of_each(keep, number)
 
 
 @contextmanager

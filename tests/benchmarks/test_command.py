@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.__main__ import BENCHMARKS
+from benchmarks.__main__ import WHEN_NAMED
 from benchmarks.figure import Figure, table
 
 TREE = Path(__file__).parents[2]
@@ -25,20 +25,35 @@ def benchmarks(*arguments: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-@pytest.mark.parametrize("name", BENCHMARKS)
-def test_a_quick_run_reaches_its_end_and_tells_figures_beside_targets(name: str) -> None:
-    done = benchmarks(name, "--quick", "--json", "--backend", "trio")
+def test_a_quick_run_reaches_its_end_and_tells_figures_beside_targets() -> None:
+    done = benchmarks("wakeup", "kill", "--quick", "--json", "--backend", "trio")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     figures = json.loads(done.stdout)["figures"]
     assert all(figure["value"] is not None for figure in figures)
-    assert any(figure["met"] is not None for figure in figures)
+    assert {figure["target"] for figure in figures if figure["met"] is not None} == {"T5", "T13"}
+
+
+def test_a_table_is_printed_for_each_that_is_named() -> None:
+    done = benchmarks("wakeup", "hit", "--quick", "--backend", "asyncio")
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"^(\w+) \(", done.stdout, re.MULTILINE) == ["wakeup", "hit"]
+
+
+def test_a_soak_is_run_only_when_it_is_named_and_for_as_long_as_it_is_told() -> None:
+    assert "soak" in WHEN_NAMED
+    done = benchmarks("soak", "--seconds", "3", "--seed", "7", "--json", "--backend", "asyncio")
+    assert done.returncode == 0, done.stderr
+    figures = {figure["what"]: figure for figure in json.loads(done.stdout)["figures"]}
+    assert figures["what must not be, asyncio"]["met"], done.stderr
+    assert figures["permits that did not come home, asyncio"]["met"]
+    assert figures["answers, asyncio"]["value"] > 0
 
 
 def test_a_name_that_is_none_is_told_together_with_those_there_are() -> None:
     done = benchmarks("nothing")
     assert done.returncode == 2
-    assert "there is no benchmark nothing: there are runtime, hit, call" in done.stderr
+    assert "there is no benchmark nothing: there are runtime, hit, keys, memory, " in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -58,5 +73,14 @@ def test_a_target_is_met_by_the_value_or_by_the_upper_bound_as_it_says(figure: F
 
 def test_the_table_puts_each_figure_beside_its_target() -> None:
     figure = Figure(target="T1", what="a hit", value=7.0, unit="µs", interval=(6.5, 7.5), at_most=6.0)
-    columns = re.split("  +", table([figure]).splitlines()[1])
-    assert columns == ["T1", "a hit", "7 µs", "6.5 to 7.5", "<= 6 µs", "MISSED"]
+    assert rows([figure]) == [["T1", "a hit", "7 µs", "6.5 to 7.5", "<= 6 µs", "MISSED"]]
+
+
+def test_large_figures_are_written_out() -> None:
+    assert rows([Figure(target="T4", what="all", value=2_000, at_least=1_999.6, unit="/s")]) == [
+        ["T4", "all", "2,000 /s", ">= 2,000 /s", "met"]
+    ]
+
+
+def rows(figures: list[Figure]) -> list[list[str]]:
+    return [re.split("  +", line) for line in table(figures).splitlines()[1:]]
