@@ -39,21 +39,21 @@ RUNTIME = [
     Bug(
         "a lost wake-up: who waits for a kept reply sleeps on",
         "actors/reply.py",
-        "            self._event.set()\n",
+        "            self.event.set()\n",
         "            pass\n",
         "tests/actors/test_asks.py",
     ),
     Bug(
         "a double reply: the second answer takes the place of the first",
         "actors/reply.py",
-        "        if self.is_open:\n            self.is_open = False\n            self._state = _ANSWERED",
-        "        if self._state is not _GONE:\n            self.is_open = False\n            self._state = _ANSWERED",
+        "        if self.is_open:\n            self.is_open = False\n            self.state = ANSWERED",
+        "        if self.state is not GONE:\n            self.is_open = False\n            self.state = ANSWERED",
         "tests/actors/test_asks.py",
     ),
     Bug(
         "what an asker did not live to take is lost",
         "actors/reply.py",
-        "            self.holder.signal(Unclaimed(self, self._value))",
+        "            self.holder.signal(Unclaimed(self, self.value))",
         "            pass",
         "tests/actors/test_asks.py",
         backend="asyncio",  # trio does not cancel who has been woken
@@ -75,8 +75,8 @@ RUNTIME = [
     Bug(
         "an effect sees its sender's context variables",
         "actors/tree.py",
-        "        self._context.run(self._tasks.start_soon, task)",
-        "        self._tasks.start_soon(task)",
+        "        self._context.run(self._tasks.start_soon, task, *args)",
+        "        self._tasks.start_soon(task, *args)",
         "tests/actors/test_system.py",
     ),
     Bug(
@@ -138,8 +138,8 @@ RUNTIME = [
     Bug(
         "an order that addresses decide",
         "actors/tree.py",
-        "        for child in reversed(list((cell.children or {}).values())):",
-        "        for child in set((cell.children or {}).values()):",
+        "        for child in reversed(cell.children):",
+        "        for child in set(cell.children):",
         "tests/simulation/test_replay.py",
     ),
 ]
@@ -186,5 +186,108 @@ SUPERVISION = [
         "self._cell.system.shut_down(self._refs[child], seconds)",
         "self._refs[child].stop()",
         "tests/actors/test_supervisor.py",
+    ),
+]
+
+LIFE = "tests/simulation/test_pools.py"
+
+POOL = [
+    Bug(
+        "a release does not wake who waits",
+        "protocol/places.py",
+        "        if (\n            self._waiting\n            or session.state",
+        "        if (\n            session.state",
+        LIFE,
+    ),
+    Bug(
+        "a session with its releaser's calls under way is lent again",
+        "actors/lease.py",
+        "Release(self._loan, self._calls > 0)",
+        "Release(self._loan, False)",
+        LIFE,
+    ),
+    Bug(
+        "a permit that does not come home when an opening fails",
+        "protocol/supply.py",
+        "        effects: list[PoolEffect[T]] = [Return()]\n        if never_opened:",
+        "        effects: list[PoolEffect[T]] = [] if never_opened else [Return()]\n        if never_opened:",
+        LIFE,
+    ),
+    Bug(
+        "a broken session is lent again",
+        "actors/pool_supervisor.py",
+        "                self._handle(pool.SessionBroke(number, fault.kind is FaultKind.TERMINATED))\n",
+        "                pass\n",
+        LIFE,
+    ),
+    Bug(
+        "a double release frees a place twice",
+        "actors/lease.py",
+        "        if not self._held:\n            raise self._was_released()\n        try:",
+        "        try:",
+        LIFE,
+    ),
+    Bug(
+        "a conversation that lost its session is not told",
+        "protocol/places.py",
+        "                self._is_lost = True",
+        "                self._is_lost = False",
+        LIFE,
+    ),
+    Bug(
+        "a session is lent after the credentials that it bore have ended",
+        "protocol/places.py",
+        "        if session.ends_at <= now or expires_at <= now:",
+        "        if expires_at <= now:",
+        LIFE,
+    ),
+    Bug(
+        "a waiter is skipped: the newest is served first",
+        "protocol/places.py",
+        "        ticket, (since, expires_at) = next(iter(self._waiting.items()))\n        del",
+        "        ticket, (since, expires_at) = list(self._waiting.items())[-1]\n        del",
+        LIFE,
+    ),
+    Bug(
+        "a caller who has gone is waited for",
+        "actors/pool_supervisor.py",
+        "                self._handle(pool.Withdraw(reply))",
+        "                pass",
+        LIFE,
+    ),
+    Bug(
+        "the cap of all sessions is not looked at",
+        "protocol/capacity.py",
+        "        has_room = entry.line.blocked() is None",
+        "        has_room = True",
+        LIFE,
+    ),
+    Bug(
+        "a conversation shares the session of another one",
+        "protocol/keys.py",
+        "upstream.way, gateway_id, session_id)",
+        "upstream.way, gateway_id, session_id and session_id[:2])",
+        LIFE,
+    ),
+    Bug(
+        "a session whose last call has ended is never offered to another key that is starved",
+        "actors/pool_supervisor.py",
+        "        self._handle(message)\n        self._report_idle(self.now())",
+        "        self._handle(message)",
+        LIFE,
+    ),
+    Bug(
+        "a lease that was forgotten keeps its place",
+        "actors/lease.py",
+        "            self._abandon()",
+        "            pass",
+        LIFE,
+    ),
+    Bug(
+        "a pool that is closed waits for its servers for ever",
+        "actors/session.py",
+        "                bound.deadline = anyio.current_time() + ",
+        "                bound.deadline = 10 * anyio.current_time() + ",
+        LIFE,
     ),
 ]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.planted.bugs import RUNTIME, SUPERVISION, Bug
+from tests.planted.bugs import POOL, RUNTIME, SUPERVISION, Bug
 
 ROOT = Path(__file__).parents[2]
 HERE = shutil.ignore_patterns("__pycache__", "planted", "integration")
@@ -21,7 +21,7 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("bug", [*RUNTIME, *SUPERVISION], ids=lambda bug: bug.name)
+@pytest.mark.parametrize("bug", [*RUNTIME, *SUPERVISION, *POOL], ids=lambda bug: bug.name)
 def test_the_suite_finds(bug: Bug, copy: Path) -> None:
     bug.plant(copy)
     other = "asyncio" if bug.backend == "trio" else "trio"
