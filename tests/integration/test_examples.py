@@ -9,6 +9,7 @@ import pytest
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SHOWS = {
     "chat_room.py": ["ada hears eve: hello", "bob hears ada: boo!", "eve hears room: bob has crashed", "ada has left"],
+    "gateway.py": ["{'result': 'milk, tea'}", "{'result': 'ink'}", "-32003", "-32004", "{'result': 'salt, then'}"],
     "rate_limiter.py": ["call 0 after 0.0", "call 7 after 0."],
     "worker_pool.py": ["13 /troupe/workers/worker-1 has stopped", "17 289"],
 }

@@ -32,7 +32,20 @@ async def test_the_readmes_examples_run(example: str, capsys: pytest.CaptureFixt
     assert capsys.readouterr().out
 
 
-def test_the_readme_names_only_errors_that_there_are() -> None:
-    named = set(re.findall(r"^\| `(\w+)`", README.read_text(encoding="utf-8"), re.MULTILINE))
-    assert named
-    assert all(hasattr(errors, name) for name in named)
+def test_the_readmes_table_has_every_error_of_the_pool_as_it_is() -> None:
+    rows = re.findall(r"^\| (`\w+`.*?) \| .* \| (yes|no) \|$", README.read_text(encoding="utf-8"), re.MULTILINE)
+    told = {name: is_safe == "yes" for names, is_safe in rows for name in re.findall(r"`(\w+)`", names)}
+    of_the_runtime = errors.ActorError, errors.IllegalTransition
+    there_are = {
+        name: error.safe_to_retry
+        for name, error in vars(errors).items()
+        if isinstance(error, type) and issubclass(error, errors.TroupeError) and not issubclass(error, of_the_runtime)
+    }
+    roots = {"TroupeError", "CallFailed"}
+    assert told == {name: is_safe for name, is_safe in there_are.items() if name not in roots}
+
+
+def test_the_readmes_links_lead_somewhere() -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README.read_text(encoding="utf-8"))
+    assert links
+    assert all((README.parent / link).exists() for link in links)
