@@ -1,8 +1,7 @@
 """Backstage: what all actors of one pool share."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 from actors.connection import Connector, MessageHandler
 from actors.events import Events
@@ -13,14 +12,6 @@ from protocol.settings import PoolSettings
 HandlerFactory = Callable[[str, str], MessageHandler | None]
 """Makes the handler of what one session's server sends by itself, of the server's url and the gateway id that the
 session is for (the url again, where there is none). None: nobody wants to know."""
-
-
-class ClientFactory(Protocol):
-    """Makes the `httpx2.AsyncClient` that a session's requests go through; called as the SDK calls its own."""
-
-    def __call__(self, *, headers: Mapping[str, str] | None, timeout: Any, auth: Any) -> Any:
-        """A client that is not open yet. The session opens it, and closes it."""
-        ...
 
 
 @dataclass(slots=True, eq=False)

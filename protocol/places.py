@@ -157,6 +157,19 @@ class Places(Generic[T]):
             self._available.append(session)
         return NOTHING
 
+    @property
+    def loans(self) -> list[Loan]:
+        """Those that take up a place now."""
+        return [loan for session in self._sessions for loan in session.loans]
+
+    def _idle(self) -> list[PooledSession]:
+        """The open sessions that nobody has, the one used last at the end."""
+        return [session for session in self._available if not session.loans]
+
+    def _waiting_since(self) -> float | None:
+        """Since when the oldest waiter has waited; None if nobody waits."""
+        return next(iter(self._waiting.values()))[0] if self._waiting else None
+
     # --- loans
 
     def _lend(self, session: PooledSession, now: float, expires_at: float) -> Loan:
@@ -238,8 +251,7 @@ class Places(Generic[T]):
         """
         if (self._waiting and not session.uses) or (self.is_sticky and session.is_stateful):
             return False
-        since = next(iter(self._waiting.values()))[0] if self._waiting else None
-        return self._demand.yields_to_others(self._key, since)
+        return self._demand.yields_to_others(self._key, self._waiting_since())
 
     def _refuse_expired(self, ticket: T) -> Refuse[T]:
         why = f"{self.describe()}: this caller's credentials have expired, acquire again with new ones"

@@ -33,7 +33,7 @@ from collections.abc import Sequence
 from typing import Any, assert_never
 
 from protocol.errors import PoolClosed, PoolFull, SessionStateLost
-from protocol.loan import Loan, LoanEvent
+from protocol.loan import LoanEvent
 from protocol.message import message
 from protocol.places import LENDABLE, NO_DEMAND, NOBODY, NOTHING, Demand, Named
 from protocol.pool_messages import (
@@ -207,11 +207,6 @@ class PoolMachine(Upkeep[T]):
         return (self._is_lost or has_state) and not self._is_ending
 
     @property
-    def loans(self) -> list[Loan]:
-        """Those that take up a place now."""
-        return [loan for session in self._sessions for loan in session.loans]
-
-    @property
     def all_uses(self) -> int:
         """How often the sessions that have not ended were lent."""
         return sum(session.uses for session in self._sessions)
@@ -230,7 +225,7 @@ class PoolMachine(Upkeep[T]):
         for session in self._sessions:
             sessions[session.state] += 1
         loans = self.loans
-        waiting_since = next(iter(self._waiting.values()))[0] if self._waiting else now
+        waiting_since = self._waiting_since()
         return PoolCounts(
             sessions=sessions,
             leases=len(loans),
@@ -242,7 +237,7 @@ class PoolMachine(Upkeep[T]):
             opened=self.opened,
             open_failures=self.open_failures,
             broken=self.broken,
-            longest_wait=now - waiting_since,
+            longest_wait=0.0 if waiting_since is None else now - waiting_since,
             longest_lease=max((now - loan.since for loan in loans), default=0.0),
         )
 
@@ -290,7 +285,7 @@ class PoolMachine(Upkeep[T]):
         return effects
 
     def _make_room(self) -> list[PoolEffect[T]]:
-        idle = [session for session in self._available if not session.loans]
+        idle = self._idle()
         if not idle:
             return [Occupied()]
         return self._retire(min(idle, key=lambda session: session.used_at), Retirement.EVICTED)
@@ -306,7 +301,7 @@ class PoolMachine(Upkeep[T]):
         self._keeps_spares = settings.min_idle > 0 and not self.is_sticky
         effects: list[PoolEffect[T]] = []
         surplus = self._staying() - self._most
-        for session in [session for session in self._available if not session.loans][: max(0, surplus)]:
+        for session in self._idle()[: max(0, surplus)]:
             effects += self._retire(session, Retirement.RESIZED)
         effects += self._follow_up(now)
         if now < self._wake_at and not self._is_ending:  # by the new settings something may be overdue

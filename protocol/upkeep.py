@@ -35,7 +35,7 @@ class Upkeep(Supply[T]):
         self._wake_at = NEVER
         settings = self._settings
         effects: list[PoolEffect[T]] = []
-        idle = [session for session in self._available if not session.loans]
+        idle = self._idle()
         spares = self._spares(now)
         spare = len(idle) - spares
         for session in self._sessions:
@@ -63,7 +63,7 @@ class Upkeep(Supply[T]):
         if (limit := self._settings.warn_after) is None:
             return []
         effects: list[PoolEffect[T]] = []
-        for loan in (loan for session in self._sessions for loan in session.loans):
+        for loan in self.loans:
             if loan.state is LoanState.HELD and not loan.warned and loan.since + limit <= now:
                 loan.warned = True
                 effects.append(HeldLong(loan, now - loan.since))
@@ -86,7 +86,7 @@ class Upkeep(Supply[T]):
             moments.append(self._unused_at(now))
         if settings.warn_after is not None:
             moments.append(now + settings.warn_after)
-            moments += [loan.since + settings.warn_after for session in self._sessions for loan in session.loans]
+            moments += [loan.since + settings.warn_after for loan in self.loans]
         for session in self._sessions:
             if session.state in LENDABLE:
                 moments.append(session.ends_at)
