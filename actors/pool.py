@@ -172,22 +172,27 @@ class Pool(PoolLife):
             expires_at = self._system.now() + expires_in
         acquire = Acquire(key, upstream, caller, expires_at, terms, origin)
         lease: Lease | None = None
+        waited = 0.0
         try:
             if (supervisor := self._refs.get(key)) is not None:
                 lease = await supervisor.ask(acquire, timeout=timeout)
-        except (KeyEnded, ActorStopped):
+        except KeyEnded:
             pass  # just now: its successor is asked
+        except ActorStopped as error:
+            waited = error.waited  # it crashed while this waited
         except _NO_ANSWER as error:
             raise self._refusal(error, acquire, timeout) from error
         if lease is None:
-            lease = await self._acquire_anew(acquire, timeout)
+            lease = await self._acquire_anew(acquire, timeout, waited)
         if borrowing is not None:
             borrowing.lease = lease if borrowing.lease is None else borrowing.another(lease)
         return lease
 
-    async def _acquire_anew(self, acquire: Acquire, timeout: float) -> Lease:
-        """Have the registry find the supervisor of a key that has none yet, or whose supervisor has just ended."""
-        until = self._system.now() + timeout
+    async def _acquire_anew(self, acquire: Acquire, timeout: float, waited: float) -> Lease:
+        """Have the registry find the supervisor of a key that has none yet, or whose supervisor has just ended, though
+        not before its caller had waited so long.
+        """
+        until = self._system.now() + timeout - waited
         for _ in range(TRIES):
             if self._registry is None or not self._is_open:
                 break

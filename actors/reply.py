@@ -131,18 +131,21 @@ class Reply(Generic[R]):
     async def wait(self, timeout: float | None) -> R:
         """Wait for the answer and take it. However this ends, nothing that was granted is lost."""
         event = self.event = anyio.Event()
+        clock = self.holder.system.clock
+        began = clock.now()
         try:
             if timeout is None:
                 await event.wait()
             else:
-                clock = self.holder.system.clock
-                await clock.wait(event, clock.now() + timeout)
+                await clock.wait(event, began + timeout)
         except BaseException:
             self._withdraw()
             raise
         if self.is_open:
             self._withdraw()
             raise AskTimeout(f"{self.holder.path} did not answer {type(self.request).__name__} within {timeout} s")
+        if isinstance(self.value, ActorStopped):
+            self.value.waited = clock.now() - began
         return self.take()
 
     def _withdraw(self) -> None:

@@ -200,7 +200,11 @@ class ActorError(TroupeError):
 
 
 class ActorStopped(ActorError):
-    """The actor that was asked has stopped, or stopped before it answered."""
+    """The actor has stopped, or stopped before it answered. `waited` says for how long its asker had waited, in
+    seconds, for whoever asks its successor.
+    """
+
+    waited: float = 0.0
 
 
 class AskTimeout(ActorError, TimeoutError):

@@ -34,6 +34,26 @@ async def test_every_ask_ends_answered_forgotten_failed_or_stopped() -> None:
             await ref.ask(Read())
 
 
+@pytest.mark.virtual_time
+@pytest.mark.holds("R2")
+@pytest.mark.parametrize("timeout", [None, 10])
+async def test_who_asked_an_actor_that_stops_is_told_how_long_they_had_waited(timeout: float | None) -> None:
+    async with open_system() as system, anyio.create_task_group() as tasks:
+        ref = system.spawn(Notebook(), name="notebook")
+
+        async def ask() -> None:
+            with pytest.raises(ActorStopped) as stopped:
+                await ref.ask(Keep(), timeout=timeout)
+            assert stopped.value.waited == 3
+
+        tasks.start_soon(ask)
+        await anyio.sleep(3)
+        ref.stop()
+        with pytest.raises(ActorStopped) as stopped:
+            await ref.ask(Keep(), timeout=timeout)
+        assert stopped.value.waited == 0
+
+
 @pytest.mark.holds("R2", "L2")
 async def test_an_ask_that_times_out_tells_the_actor_that_its_asker_has_gone() -> None:
     async with open_system() as system:

@@ -233,7 +233,6 @@ async def test_where_its_key_has_the_last_place_who_comes_right_after_the_end_wa
 
 
 @pytest.mark.holds("L2", "S4")
-@pytest.mark.xfail(reason="the time is taken anew where the supervisor crashed while its caller waited")
 async def test_who_waits_while_the_supervisor_crashes_waits_no_longer_than_asked_for() -> None:
     server = FakeServer()
     server.hold_openings()

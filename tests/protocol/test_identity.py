@@ -4,6 +4,7 @@ import hashlib
 import string
 from collections.abc import Callable, Mapping
 from enum import IntEnum
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -118,6 +119,20 @@ def test_headers_that_cannot_be_used_are_refused_in_the_same_pass_and_not_shown(
         with pytest.raises(InvalidSettings, match="header") as caught:
             identities.who(headers, None)
         assert "s3cr" not in str(caught.value)
+
+
+@pytest.mark.holds("X1")
+@pytest.mark.parametrize("headers", [["authorization"], [("authorization", "s3cret")], "authorization: s3cret", {1}])
+def test_headers_that_are_no_mapping_are_refused_by_their_kind(headers: Any) -> None:
+    with pytest.raises(InvalidSettings) as caught:
+        who(headers)
+    kind = type(headers).__name__
+    assert str(caught.value) == f"headers must be a mapping of names to values, not {kind}"
+
+
+def test_headers_in_whatever_mapping_are_those_of_a_dict() -> None:
+    headers = {"Authorization": "one", "X-Trace": "1"}
+    assert who(MappingProxyType(headers)) == who(headers)
 
 
 def test_the_headers_of_a_caller_are_a_copy_with_their_names_as_given() -> None:
