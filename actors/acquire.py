@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from actors.lease import Lease, Origin
-from protocol.errors import ActorError
+from protocol.errors import ActorStopped
 from protocol.identity import Caller
 from protocol.keys import PoolKey
 from protocol.message import Request, message
@@ -49,5 +49,5 @@ class Acquire(Request[Lease]):
     origin: Origin | None = None
 
 
-class KeyEnded(ActorError):
+class KeyEnded(ActorStopped):
     """The key is ending, and its successor is to be asked. Callers of the pool never see this."""

@@ -13,10 +13,13 @@ Key = Any
 
 @message
 class PermitWanted(Answer):
-    """The key wants to open a session, with this credential. `PermitGranted` or `PermitRefused` is to follow."""
+    """The key wants to open a session, with this credential. `PermitGranted` or `PermitRefused` is to follow.
+
+    `waiter`: whom it is for, which a refusal says again; None: a spare.
+    """
 
     key: Key
-    is_spare: bool
+    waiter: object
     credential: str
 
 

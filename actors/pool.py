@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
-from actors.acquire import PLAIN, Acquire, KeyEnded, Terms
+from actors.acquire import PLAIN, Acquire, Terms
 from actors.arguments import check_kind, check_seconds, check_upstream, resized, terms_of
 from actors.backstage import HandlerFactory
 from actors.borrowing import Borrowing
@@ -176,10 +176,8 @@ class Pool(PoolLife):
         try:
             if (supervisor := self._refs.get(key)) is not None:
                 lease = await supervisor.ask(acquire, timeout=timeout)
-        except KeyEnded:
-            pass  # just now: its successor is asked
-        except ActorStopped as error:
-            waited = error.waited  # it crashed while this waited
+        except ActorStopped as error:  # just now, and its successor is asked; or it crashed while this waited
+            waited = error.waited
         except _NO_ANSWER as error:
             raise self._refusal(error, acquire, timeout) from error
         if lease is None:
@@ -199,7 +197,7 @@ class Pool(PoolLife):
             try:
                 supervisor = await self._registry.ask(Find(acquire), timeout=max(0.0, until - self._system.now()))
                 return await _ask_first(supervisor, acquire, timeout=max(0.0, until - self._system.now()))
-            except (KeyEnded, ActorStopped) as error:
+            except ActorStopped as error:
                 if error.__cause__ is not None:
                     crashed = f"the {self._registry_actor.describe(acquire.key)} crashed: please report this"
                     raise ConnectFailed(crashed, step="pool") from error

@@ -82,8 +82,8 @@ class PoolSupervisor(Actor[SupervisorMessage]):
         # Of whoever asked last: spare sessions are opened with these.
         self._upstream = first.upstream
         self._headers = first.caller.headers
-        # Theirs, where the key stands for more than one; None: the key's own.
-        self._credential = None if first.caller.credential == self.key.identity else first.caller.credential
+        # Theirs, for spare sessions, where the key stands for more than one; None: the key's own.
+        self._credential: str | None = None
         self._backstage = backstage
         self._registry = registry
         self._sessions: list[Session] = []
@@ -220,16 +220,17 @@ class PoolSupervisor(Actor[SupervisorMessage]):
 
     def _wait(self, message: Acquire, now: float) -> None:
         """Nothing can be lent at once."""
-        if message.caller.credential != self.key.identity:
+        if message.caller.credential != self.key.identity and not self.key.is_sticky:  # which keeps no spares
             self._credential = message.caller.credential
         if self._machine.is_ending and not self._is_shut:
             self.keep_reply().fail(KeyEnded(f"{self.describe()} is ending: ask its registry for another one"))
         else:
             self._perform(self._machine.handle(pool.Acquire(self.keep_reply(), message.expires_at), now=now), now)
 
-    @property
-    def _last_credential(self) -> str:
-        """The credential of whoever asked last."""
+    def _credential_for(self, ticket: Reply[Lease] | None) -> str:
+        """The credential that a session is opened with: the waiter's; for a spare one that of whoever asked last."""
+        if ticket is not None:
+            return cast("Acquire", ticket.request).caller.credential
         return self.key.identity if self._credential is None else self._credential
 
     def _ended(self) -> ConversationEnded:
@@ -285,17 +286,16 @@ class PoolSupervisor(Actor[SupervisorMessage]):
                     reply.fail(self._ended() if self._is_over else error)
                 case pool.AwaitCalls(loan):
                     loan.note = self.after(settings.settle_timeout, pool.CallsOverdue(loan))
-                case pool.Reserve(is_spare):
-                    name = self.key.credential_name(self._last_credential)
-                    self._registry.tell(report.PermitWanted(self, is_spare, name))
+                case pool.Reserve(ticket):
+                    name = self.key.credential_name(self._credential_for(ticket))
+                    self._registry.tell(report.PermitWanted(self, ticket, name))
                 case pool.Unreserve():
                     self._registry.tell(report.PermitUnwanted(self))
                 case pool.Return(attempt):
                     self._report_idle_at = now  # what ended may be what was reported
                     self._registry.tell(report.PermitReturned(self, cast("Attempt[str] | None", attempt)))
                 case pool.Open(number, ticket, attempt):
-                    wanted = None if ticket is None else cast("Acquire", ticket.request)
-                    self._open(number, wanted, cast("Attempt[str]", attempt))
+                    self._open(number, ticket, cast("Attempt[str]", attempt))
                 case pool.Check(number):
                     self._check(number)
                 case pool.Close(number, reason):
@@ -327,8 +327,9 @@ class PoolSupervisor(Actor[SupervisorMessage]):
     def _session(self, number: int) -> Session:
         return next(session for session in self._sessions if session.number == number)
 
-    def _open(self, number: int, wanted: Acquire | None, attempt: Attempt[str]) -> None:
+    def _open(self, number: int, ticket: Reply[Lease] | None, attempt: Attempt[str]) -> None:
         """Open a session for whoever wants it; None: a spare one."""
+        wanted = None if ticket is None else cast("Acquire", ticket.request)
         self._learnt = self._learnt or Learnt()
         plan = plan_of(
             self._backstage,
@@ -338,8 +339,7 @@ class PoolSupervisor(Actor[SupervisorMessage]):
             terms=PLAIN if wanted is None else wanted.terms,
             learnt=self._learnt,
         )
-        credential = self._last_credential if wanted is None else wanted.caller.credential
-        if (name := self.key.credential_name(credential)) != attempt.identity:
+        if (name := self.key.credential_name(self._credential_for(ticket))) != attempt.identity:
             by = Attempt(attempt.endpoint, name, attempt.endpoint_probe)
             self._registry.tell(report.AttemptPassedOn(self, attempt, by))
             attempt = by
@@ -350,8 +350,6 @@ class PoolSupervisor(Actor[SupervisorMessage]):
     def _session_ready(self, ready: SessionReady) -> None:
         now = self._cell.system.now()
         tell_created(self._backstage, self.key.name, ready.number, ready.seconds, now)
-        if self.key.is_sticky:
-            self._credential = None  # it keeps no spares: whoever waits next brings their own
         connection = ready.connection
         opened = pool.SessionOpened(ready.number, connection.is_stateful, self.random.random(), connection)
         self._perform(self._machine.handle(opened, now=now), now)

@@ -127,8 +127,8 @@ class Registry(Actor[RegistryMessage]):
         match message:
             case Find(acquire):
                 self._find(acquire)
-            case report.PermitWanted(key, is_spare, credential):
-                self._permit_wanted(key, credential, is_spare=is_spare)
+            case report.PermitWanted():
+                self._permit_wanted(message)
             case report.PermitUnwanted(key):
                 self._endpoints.unwanted(key)
                 self._tell_capacity(capacity.Unreserve(key))
@@ -307,11 +307,12 @@ class Registry(Actor[RegistryMessage]):
 
     # --- permits
 
-    def _permit_wanted(self, key: _Key, credential: str, *, is_spare: bool) -> None:
-        if (refusal := self._endpoints.ask(key, credential)) is not None:
-            key.ref.tell(pool.PermitRefused(refusal))
+    def _permit_wanted(self, wanted: report.PermitWanted) -> None:
+        key: _Key = wanted.key
+        if (refusal := self._endpoints.ask(key, wanted.credential)) is not None:
+            key.ref.tell(pool.PermitRefused(refusal, wanted.waiter))
             return
-        self._tell_capacity(capacity.ReserveSpare(key) if is_spare else capacity.Reserve(key))
+        self._tell_capacity(capacity.ReserveSpare(key) if wanted.waiter is None else capacity.Reserve(key))
 
     def _tell_capacity(self, event: capacity.CapacityEvent[_Key]) -> None:
         for effect in self._capacity.handle(event, now=self.now()):

@@ -73,6 +73,9 @@ NOTHING: Final = ()
 NOBODY: Final[dict[Any, tuple[float, float]]] = {}
 """The waiters of all the keys that have none: a dict of their own is made when there are. Never written to."""
 
+NONE_OPENING: Final[dict[int, Any]] = {}
+"""What is being opened for the keys that open nothing. Never written to."""
+
 
 class Places(Generic[T]):
     """The sessions of one key, their loans, and the callers that wait for one. See `protocol.pool.PoolMachine`."""
@@ -87,7 +90,7 @@ class Places(Generic[T]):
         "_keeps_spares",
         "_key",
         "_named",
-        "_opening",
+        "_openings",
         "_sessions",
         "_settings",
         "_waiting",
@@ -105,7 +108,7 @@ class Places(Generic[T]):
         self._sessions: list[PooledSession] = []
         self._available: list[PooledSession] = []
         self._waiting: dict[T, tuple[float, float]] = NOBODY  # since when, and when the credentials end
-        self._opening: int = 0
+        self._openings: dict[int, T | None] = NONE_OPENING  # the sessions, and whom each is opened for
         self._asked_at = -NEVER
         self._credentials_end = NEVER  # of whoever asked last
         self._is_ending = self._is_lost = False
@@ -259,11 +262,15 @@ class Places(Generic[T]):
 
     def _oldest_waiter(self) -> tuple[T, float, float]:
         """Take the caller that waits the longest out of the queue: with since when, and when its credentials end."""
-        ticket, (since, expires_at) = next(iter(self._waiting.items()))
-        del self._waiting[ticket]
+        ticket = next(iter(self._waiting))
+        return ticket, *self._unqueue(ticket)
+
+    def _unqueue(self, ticket: T) -> tuple[float, float]:
+        """Take this caller out of the queue. Answer since when it waited, and when its credentials end."""
+        taken = self._waiting.pop(ticket)
         if not self._waiting:
             self._waiting = NOBODY
-        return ticket, since, expires_at
+        return taken
 
     # --- sessions
 
@@ -288,7 +295,9 @@ class Places(Generic[T]):
         if after is before:
             return []
         if before is _CONNECTING:
-            self._opening -= 1
+            del self._openings[session.number]
+            if not self._openings:
+                self._openings = NONE_OPENING
         elif before in LENDABLE and after not in LENDABLE:
             if session.is_listed:
                 session.is_listed = False

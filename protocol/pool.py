@@ -8,9 +8,9 @@ The rules
   the open sessions, the last used first; else it waits, and a session is opened for it if a permit is free.
 - A place that becomes free goes straight to the oldest waiter, unless another key has waited for a permit for longer:
   then the session is closed for it.
-- As many sessions are being opened as the waiters need, and no more. When an opening fails, or is refused, and the
-  others under way are too few, the oldest waiter is told why. So every failed attempt ends somebody's wait: nobody
-  waits for ever on a server that is down.
+- As many sessions are being opened as the waiters need, and no more, each for one of them. When that fails, or is
+  refused, and the others under way are too few, the one that it was for is told why: nobody waits for ever on a server
+  that is down, and nobody is refused for what another one brought.
 - How many loans a session may have is told with its opening: one if its server keeps state in it, `shared_leases` if
   not; `places` overrides that. Before its first session has opened a key goes by one.
 - A sticky key has one session, with a place for every call of its conversation. When a stateful one that was used is
@@ -30,7 +30,7 @@ for a session.
 """
 
 from collections.abc import Sequence
-from typing import Any, assert_never
+from typing import Any, assert_never, cast
 
 from protocol.errors import PoolClosed, PoolFull, SessionStateLost
 from protocol.loan import LoanEvent
@@ -134,7 +134,10 @@ class PoolMachine(Upkeep[T]):
             case Acquire():
                 return self._acquire(event.ticket, event.expires_at, now)
             case Withdraw(ticket):
-                return self._follow_up(now) if self._waiting.pop(ticket, None) is not None else NOTHING
+                if ticket not in self._waiting:
+                    return NOTHING
+                self._unqueue(ticket)
+                return self._follow_up(now)
             case CallsEnded(loan):
                 return self._loan_over(loan, LoanEvent.CALLS_ENDED, now)
             case CallsOverdue(loan):
@@ -152,8 +155,8 @@ class PoolMachine(Upkeep[T]):
                 return [*self._gone(self._session(number), error, now), *self._wake(now)]
             case PermitGranted(note):
                 return [*self._permit_granted(note, now), *self._follow_up(now)]
-            case PermitRefused(error):
-                return [*self._permit_refused(error, now), *self._follow_up(now)]
+            case PermitRefused(error, ticket):
+                return [*self._permit_refused(error, cast("T | None", ticket), now), *self._follow_up(now)]
             case MakeRoom():
                 return self._make_room()
             case Evict():
@@ -191,7 +194,7 @@ class PoolMachine(Upkeep[T]):
         """Whether nobody has, waits for or opens a session, and no conversation would lose its state with the key."""
         has_state = self.is_sticky and (self._is_lost or any(session.is_stateful for session in self._sessions))
         is_held = any(session.loans for session in self._sessions)
-        return not (has_state or is_held or self._waiting or self._opening or self._is_ending)
+        return not (has_state or is_held or self._waiting or self._openings or self._is_ending)
 
     @property
     def is_stateful(self) -> bool | None:
@@ -230,8 +233,8 @@ class PoolMachine(Upkeep[T]):
             sessions=sessions,
             leases=len(loans),
             waiting=len(self._waiting),
-            reserved=self._asked,
-            free=self._most - len(self._sessions) - self._asked,
+            reserved=len(self._asked),
+            free=self._most - len(self._sessions) - len(self._asked),
             hits=self.hits,
             misses=self.misses,
             opened=self.opened,
@@ -278,10 +281,11 @@ class PoolMachine(Upkeep[T]):
     def _broke(self, session: PooledSession, reason: Retirement, now: float) -> list[PoolEffect[T]]:
         self.broken += 1
         was_connecting = session.state is SessionState.CONNECTING
+        ticket = self._openings.get(session.number)
         effects = self._end(session, SessionEvent.BROKE, reason)
         if was_connecting:
             self.open_failures += 1
-            effects += self._attempt_failed(None, now)
+            effects += self._attempt_failed(None, ticket, now)
         return effects
 
     def _make_room(self) -> list[PoolEffect[T]]:
@@ -318,8 +322,8 @@ class PoolMachine(Upkeep[T]):
             for ticket in self._waiting
         ]
         self._waiting = NOBODY
-        effects += [Unreserve() for _ in range(self._asked)]
-        self._asked = 0
+        effects += [Unreserve() for _ in self._asked]
+        self._asked = ()
         for session in list(self._sessions):
             effects += self._end(session, SessionEvent.DISMISSED, Retirement.CLOSED)
         if not self._sessions:

@@ -119,9 +119,12 @@ class PermitGranted(Answer):
 
 @message
 class PermitRefused(Answer):
-    """One of the sessions that were reserved may not be opened, for this reason; None: there is no room for a spare."""
+    """One of the sessions that were reserved may not be opened, for this reason; None: there is no room for a spare.
+    `ticket`: whom it was reserved for.
+    """
 
     error: TroupeError | None = None
+    ticket: object = None
 
 
 @message
@@ -214,12 +217,12 @@ class AwaitCalls:
 
 
 @message
-class Reserve:
-    """Ask for a permit: `PermitGranted` or `PermitRefused` is to follow. `is_spare`: nobody waits for it, so nobody is
-    to make room for it.
+class Reserve(Generic[T]):
+    """Ask for a permit, with what the holder of this ticket brought: `PermitGranted` or `PermitRefused` is to follow.
+    None asks for a spare: nobody waits for it, so nobody is to make room for it.
     """
 
-    is_spare: bool = False
+    ticket: T | None
 
 
 @message
@@ -301,7 +304,7 @@ PoolEffect = (
     Grant[T]
     | Refuse[T]
     | AwaitCalls
-    | Reserve
+    | Reserve[T]
     | Unreserve
     | Return
     | Open[T]

@@ -2,9 +2,10 @@
 
 A session is opened in three steps. A permit of the whole pool is asked for (`Reserve`); when it is granted, the session
 is opened (`Open`) if it is still wanted, and the permit comes back (`Return`) if not; it comes back, too, when the
-session has ended. An attempt that fails, at whatever step, costs the oldest waiter its wait if the attempts still under
-way are too few for all; and spares are not tried for a while. A permit that only a spare would need is asked for as
-such (`Reserve.is_spare`): if there is no room for it, that is no failure, and costs nobody anything.
+session has ended. Each attempt is for one waiter, whose credentials it is made with: the oldest that there is none for.
+One that fails, at whatever step, costs that waiter its wait if the attempts still under way are too few for all; if it
+does not wait any more another attempt is made for those who do. And spares are not tried for a while. A permit that
+only a spare would need is asked for as such: if there is no room for it, that is no failure, and costs nobody anything.
 """
 
 import math
@@ -58,7 +59,7 @@ class Supply(Places[T]):
         super().__init__(name, settings, is_sticky=is_sticky, demand=demand, key=key)
         self._fixed_places = EVERY_CALL if is_sticky else places
         self._places = self._fixed_places or 1
-        self._asked: int = 0
+        self._asked: tuple[T | None, ...] = ()  # whom permits were asked for that have yet to come, the oldest first
         self._next_session = 1
         self._spares_after = -NEVER
         self._empty_since = -NEVER
@@ -78,7 +79,17 @@ class Supply(Places[T]):
         return 1 if self.is_sticky else self._settings.max_size
 
     def _can_open(self) -> bool:
-        return not self._is_ending and len(self._sessions) + self._asked < self._most
+        return not self._is_ending and len(self._sessions) + len(self._asked) < self._most
+
+    @property
+    def _under_way(self) -> int:
+        """How many attempts to open a session are."""
+        return len(self._openings) + len(self._asked)
+
+    def _unattended(self) -> T | None:
+        """The oldest of the waiters that no attempt is for; None if there is none."""
+        attended = {*self._asked, *self._openings.values()}
+        return next((ticket for ticket in self._waiting if ticket not in attended), None)
 
     def _needed(self) -> int:
         """How many sessions should be under way for the waiters."""
@@ -113,10 +124,11 @@ class Supply(Places[T]):
     def _supply(self, now: float) -> list[PoolEffect[T]]:
         """Ask for as many permits as are wanted and can be had."""
         effects: list[PoolEffect[T]] = []
-        lacking = self._wanted(now) - self._opening - self._asked
+        lacking = self._wanted(now) - self._under_way
         while lacking > 0 and self._can_open():
-            effects.append(Reserve(is_spare=self._opening + self._asked >= self._needed()))
-            self._asked += 1
+            ticket = self._unattended() if self._under_way < self._needed() else None
+            effects.append(Reserve(ticket))
+            self._asked = *self._asked, ticket
             lacking -= 1
         return effects
 
@@ -124,9 +136,10 @@ class Supply(Places[T]):
         """Take back what was asked for and is not wanted any more."""
         if not self._asked:
             return []
-        surplus = max(self._opening + self._asked - self._wanted(now), len(self._sessions) + self._asked - self._most)
-        surplus = max(0, min(self._asked, surplus))
-        self._asked -= surplus
+        asked = len(self._asked)
+        surplus = max(self._under_way - self._wanted(now), len(self._sessions) + asked - self._most)
+        surplus = max(0, min(asked, surplus))
+        self._asked = self._asked[: asked - surplus]
         return [Unreserve() for _ in range(surplus)]
 
     def _place_freed(self, session: PooledSession, now: float) -> list[PoolEffect[T]]:
@@ -135,36 +148,41 @@ class Supply(Places[T]):
     # --- what becomes of it
 
     def _permit_granted(self, note: object, now: float) -> list[PoolEffect[T]]:
-        self._asked = max(0, self._asked - 1)  # 0: it crosses our `Unreserve`
+        ticket = self._asked[0] if self._asked else None  # nobody: it crosses our `Unreserve`
+        self._asked = self._asked[1:]
+        if ticket not in self._waiting:
+            ticket = self._unattended()
         effects: list[PoolEffect[T]] = []
-        while self._waiting and next(iter(self._waiting.values()))[1] <= now:
-            effects.append(self._refuse_expired(self._oldest_waiter()[0]))
-        if not self._can_open() or self._opening + self._asked >= self._wanted(now):
+        while ticket is not None and self._waiting[ticket][1] <= now:
+            self._unqueue(ticket)
+            effects.append(self._refuse_expired(ticket))
+            ticket = self._unattended()
+        if not self._can_open() or self._under_way >= self._wanted(now):
             return [*effects, Return(note)]
         number = self._next_session
         self._next_session = number + 1
-        ticket: T | None = None
-        expires_at = self._credentials_end
-        if self._waiting:
-            ticket, (_, expires_at) = next(iter(self._waiting.items()))
+        expires_at = self._credentials_end if ticket is None else self._waiting[ticket][1]
         self._sessions.append(PooledSession(number, now, expires_at=expires_at))
-        self._opening += 1
+        self._openings = {**self._openings, number: ticket}
         return [*effects, Open(number, ticket, note)]
 
-    def _permit_refused(self, error: TroupeError | None, now: float) -> list[PoolEffect[T]]:
-        self._asked = max(0, self._asked - 1)
+    def _permit_refused(self, error: TroupeError | None, ticket: T | None, now: float) -> list[PoolEffect[T]]:
+        # If its reservation was taken back meanwhile it was the latest other one that was.
+        at = self._asked.index(ticket) if ticket in self._asked else max(0, len(self._asked) - 1)
+        self._asked = self._asked[:at] + self._asked[at + 1 :]
         if error is not None:
-            return self._attempt_failed(error, now)
+            return self._attempt_failed(error, ticket, now)
         self._spares_after = now + self._settings.breaker_ceiling
         return []
 
-    def _attempt_failed(self, error: TroupeError | None, now: float) -> list[PoolEffect[T]]:
-        """No session has come of an attempt."""
+    def _attempt_failed(self, error: TroupeError | None, ticket: T | None, now: float) -> list[PoolEffect[T]]:
+        """No session has come of the attempt that was made for this caller; None: of one for a spare."""
         self._spares_after = max(self._spares_after, now + self._settings.breaker_backoff)
-        if len(self._waiting) <= self._places * (self._opening + self._asked):
+        if ticket is None or ticket not in self._waiting or len(self._waiting) <= self._places * self._under_way:
             return []
         why = error or ConnectFailed(f"{self.describe()}: a session ended before it was open", step="connect")
-        return [Refuse(self._oldest_waiter()[0], why)]
+        self._unqueue(ticket)
+        return [Refuse(ticket, why)]
 
     def _opened(self, session: PooledSession, event: SessionOpened, now: float) -> list[PoolEffect[T]]:
         self.opened += 1
@@ -187,6 +205,7 @@ class Supply(Places[T]):
 
     def _gone(self, session: PooledSession, error: TroupeError | None, now: float) -> list[PoolEffect[T]]:
         never_opened = session.state is SessionState.CONNECTING
+        ticket = self._openings.get(session.number)
         self._move(session, SessionEvent.GONE)
         self._sessions.remove(session)
         self._empty_since = now  # read only while there is no session
@@ -202,7 +221,7 @@ class Supply(Places[T]):
         effects: list[PoolEffect[T]] = [Return()]
         if never_opened:
             self.open_failures += 1
-            effects += self._attempt_failed(error, now)
+            effects += self._attempt_failed(error, ticket, now)
         effects += [*self._cut(now), *self._supply(now)]
         if self._sessions or self._asked:
             return effects
@@ -218,8 +237,8 @@ class Supply(Places[T]):
         effects: list[PoolEffect[T]] = [Leaving()]
         for session in list(self._sessions):
             effects += self._retire(session, Retirement.EVICTED)
-        effects += [Unreserve() for _ in range(self._asked)]
-        self._asked = 0
+        effects += [Unreserve() for _ in self._asked]
+        self._asked = ()
         if not self._sessions:
             effects.append(Finished())
         return effects

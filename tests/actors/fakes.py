@@ -96,6 +96,7 @@ class FakeServer:
         opens: set lets openings that wait go on; they wait only after `hold_openings()`.
         gates: as `opens`, of one opening: by its number, from 1. Those that are not there are open.
         fails: what the next openings raise.
+        refuses: what openings with this `authorization` raise.
         answers: set lets calls of the tool `wait` end.
         closes: set lets connections end; they wait only after `hold_closings()`.
         never_closes: whether closing a connection takes for ever.
@@ -120,6 +121,7 @@ class FakeServer:
         self.health: dict[int, ProbeResult] = {}
         self.probed: list[tuple[int, Probe]] = []
         self.fails: Exception | None = None
+        self.refuses: dict[str, Exception] = {}
         self.never_closes = False
         self.takes = 0.0
         self.attempts = 0
@@ -184,7 +186,7 @@ class FakeServer:
         self.openings.append(opening)
         self.headers.append(opening.headers)
         try:
-            await self._may_open(self.gates.get(self.attempts))
+            await self._may_open(self.gates.get(self.attempts), opening.headers.get("authorization", ""))
         except BaseException:
             self.now -= 1
             raise
@@ -198,13 +200,14 @@ class FakeServer:
         self.reports.append(opening.report)
         return connection
 
-    async def _may_open(self, gate: anyio.Event | None) -> None:
+    async def _may_open(self, gate: anyio.Event | None, authorization: str) -> None:
         await anyio.sleep(self.takes)
         await self.opens.wait()
         if gate is not None:
             await gate.wait()
-        if self.fails is not None:
-            raise self.fails
+        error = self.fails or self.refuses.get(authorization)
+        if error is not None:
+            raise error
 
 
 def opened() -> anyio.Event:

@@ -70,7 +70,7 @@ class Driven:
 
     def open(self, ticket: str, *, is_stateful: bool = True, expires_at: float = math.inf) -> Loan:
         """Acquire, and open the session that this takes."""
-        assert self(Acquire(ticket, expires_at)) == [Reserve()]
+        assert self(Acquire(ticket, expires_at)) == [Reserve(ticket)]
         (opening,) = self(PermitGranted())
         assert isinstance(opening, Open)
         assert opening.ticket == ticket

@@ -77,6 +77,12 @@ class Known:
     may_retire: bool = False
     """Whether it may be on its way out though it is sound and lent: it ends soon, or somebody has waited for longer."""
     loans: set[Loan] = field(default_factory=set[Loan])
+    ticket: int | None = None
+    """Whom it is opened for."""
+
+    @property
+    def is_opening(self) -> bool:
+        return not self.is_open and not self.is_closing
 
     @property
     def ends_at(self) -> float:
@@ -103,8 +109,9 @@ class PoolAccount:
         self.settling: dict[Loan, Known] = {}
         self.over: list[Loan] = []
         self.warned: set[Loan] = set()
-        self.asked = 0  # as the key counts
-        self.queued = 0  # reservations that the pool as a whole has not answered
+        self.asked: list[int | None] = []  # whom permits were asked for, as the key knows them
+        self.queued: list[int | None] = []  # those of them that the pool as a whole has not answered
+        self.failed_for: int | None = None  # whom an attempt was for that has failed now
         self.answers: list[PermitGranted | PermitRefused] = []  # those that are under way to the key
         self.permits = 0  # given out by the pool as a whole
         self.is_owed = self.is_shut = self.has_left = self.is_over = False
@@ -142,20 +149,18 @@ class PoolAccount:
                 self.refused(ticket, error)
             case AwaitCalls(loan):
                 assert loan in self.settling
-            case Reserve():
+            case Reserve(ticket):
                 assert not self.is_ending
-                self.asked += 1
-                self.queued += 1
+                assert ticket is None or ticket == self.unattended(), "an attempt is for one waiter"
+                self.asked.append(ticket)
+                self.queued.append(ticket)
             case Unreserve():
-                self.asked -= 1
-                self.queued = max(0, self.queued - 1)
+                self.asked.pop()
+                del self.queued[-1:]
             case Return():
                 self.permits -= 1
             case Open(number, ticket):
-                assert number > self.last_number
-                self.last_number = number
-                assert ticket == next(iter(self.waiting), None), "a session is opened for the oldest waiter"
-                self.sessions[number] = Known(number, self.last_expiry if ticket is None else self.waiting[ticket])
+                self.opened(number, ticket)
             case Check(number):
                 known = self.sessions[number]
                 assert known in self.idle()
@@ -180,8 +185,19 @@ class PoolAccount:
                 assert self.is_ending
                 assert not self.is_over, "once"
                 assert not self.sessions
-                assert self.asked == 0
+                assert not self.asked
                 self.is_over = True
+
+    def opened(self, number: int, ticket: int | None) -> None:
+        assert number > self.last_number
+        self.last_number = number
+        if ticket is None:
+            assert self.unattended() is None, "a session is opened for somebody, where anybody has none"
+        else:
+            assert not any(one.is_opening and one.ticket == ticket for one in self.sessions.values())
+            assert self.waiting[ticket] > self.now
+        expires_at = self.last_expiry if ticket is None else self.waiting[ticket]
+        self.sessions[number] = Known(number, expires_at, ticket=ticket)
 
     def granted(self, ticket: int, known: Known, loan: Loan) -> None:
         assert ticket == next(iter(self.waiting)), "first come, first served"  # L3
@@ -199,9 +215,13 @@ class PoolAccount:
         assert loan not in self.held
         self.held[loan] = known
 
+    def unattended(self) -> int | None:
+        """The oldest of those who wait that no attempt is for."""
+        attended = {*self.asked, *(one.ticket for one in self.sessions.values() if one.is_opening)}
+        return next((ticket for ticket in self.waiting if ticket not in attended), None)
+
     def refused(self, ticket: int, error: Exception) -> None:
         newest = next(reversed(self.waiting))
-        oldest = next(iter(self.waiting))
         expires_at = self.waiting.pop(ticket)  # L2: known to wait, so neither granted, refused nor withdrawn before
         self.seen[type(error).__name__] += 1
         match error:
@@ -217,7 +237,7 @@ class PoolAccount:
             case ConnectFailed(step="credentials"):
                 assert expires_at <= self.now
             case _:
-                assert ticket == oldest
+                assert ticket == self.failed_for, "nobody is refused for what another one brought"  # B1
                 assert isinstance(self.event, SessionGone | PermitRefused | SessionBroke)
 
     def warned_of(self, loan: Loan, held: float) -> None:
@@ -256,13 +276,14 @@ class PoolAccount:
         counts = self.machine.counts(now=self.now)
         known = list(self.sessions.values())
         closing = sum(one.is_closing for one in known)
-        opening = sum(not one.is_open and not one.is_closing for one in known)
+        opening = sum(one.is_opening for one in known)
+        asked = len(self.asked)
         idle = self.idle()
         lent = [one for one in known if one.is_open and not one.is_doomed and one.loans]
         assert counts.waiting == len(self.waiting)  # L2
-        assert counts.reserved == self.asked
-        assert len(known) + self.asked + counts.free == self.most  # L5
-        assert not self.asked or counts.free >= 0
+        assert counts.reserved == asked
+        assert len(known) + asked + counts.free == self.most  # L5
+        assert not asked or counts.free >= 0
         granted = sum(isinstance(answer, PermitGranted) for answer in self.answers)
         assert self.permits == len(known) + granted  # L5
         states = counts.sessions
@@ -279,11 +300,11 @@ class PoolAccount:
             assert not self.waiting
             return
         needed = math.ceil(len(self.waiting) / self.known_places)
-        assert self.asked <= needed + self.settings.min_idle + len(known), "what is not wanted is taken back"
+        assert asked <= needed + self.settings.min_idle + len(known), "what is not wanted is taken back"
         if self.waiting:  # L3
             assert all(one.ends_at <= self.now for one in idle)
             assert all(len(one.loans) == one.places or one.may_retire for one in lent)
-            assert opening + self.asked >= needed or len(known) + self.asked >= self.most
+            assert opening + asked >= needed or len(known) + asked >= self.most
         if self.tick_at > self.now:
             assert self.tick_at <= self.due(idle)
 

@@ -7,7 +7,7 @@ it. `some_settings` makes settings with durations so short that upkeep matters, 
 from collections import Counter
 from collections.abc import Callable, Iterable
 from random import Random
-from typing import Final
+from typing import Final, cast
 
 from protocol.errors import ConnectFailed, SessionStateLost
 from protocol.loan import Loan
@@ -169,6 +169,7 @@ class PoolLife(PoolAccount):
         if self.sessions:
             known = random.choice(list(self.sessions.values()))
             self.doom(known)
+            self.failed_for = known.ticket
             self.send(SessionBroke(known.number, random.random() < 0.3))
 
     def session_is_checked(self, random: Random) -> None:
@@ -197,6 +198,7 @@ class PoolLife(PoolAccount):
             self.settling.pop(loan, None)
             self.over.append(loan)
         del self.sessions[known.number]
+        self.failed_for = known.ticket
         error = None if known.is_open else ConnectFailed("nothing listens there", step="connect")
         self.send(SessionGone(known.number, error))
 
@@ -204,20 +206,27 @@ class PoolLife(PoolAccount):
 
     def permit_is_granted(self, random: Random) -> None:
         if self.queued:
-            self.queued -= 1
+            self.queued.pop(0)
             self.permits += 1
             self.answers.append(PermitGranted())
 
     def permit_is_refused(self, random: Random) -> None:
         if self.queued:
-            self.queued -= 1
+            ticket = self.queued.pop(random.randrange(len(self.queued)))
             why = ConnectFailed("the breaker is open", step="connect") if random.random() < 0.5 else None
-            self.answers.append(PermitRefused(why))
+            self.answers.append(PermitRefused(why, ticket))
 
     def answer_arrives(self, random: Random) -> None:
         if self.answers:
             answer = self.answers.pop(random.randrange(len(self.answers)))
-            self.asked = max(0, self.asked - 1)
+            if isinstance(answer, PermitGranted):
+                del self.asked[:1]
+            else:
+                self.failed_for = cast("int | None", answer.ticket)
+                if answer.ticket in self.asked:
+                    self.asked.remove(self.failed_for)
+                else:
+                    del self.asked[-1:]
             self.send(answer)
 
     # --- the pool as a whole
@@ -241,7 +250,7 @@ class PoolLife(PoolAccount):
     def evict(self, random: Random) -> None:
         known = self.sessions.values()
         has_state = self.is_sticky and (self.is_owed or any(one.is_stateful for one in known))
-        is_opening = any(not one.is_open and not one.is_closing for one in known)
+        is_opening = any(one.is_opening for one in known)
         is_used = has_state or self.held or self.settling or self.waiting or is_opening
         was_ending = self.is_ending
         effects = list(self.send(Evict()))

@@ -192,7 +192,7 @@ def test_a_waiter_is_told_that_its_session_ended_before_it_was_open_or_that_the_
     assert isinstance(error, ConnectFailed)
     assert str(error) == "pool of test (no sessions of at most 1, 1 waiting): a session ended before it was open"
     assert error.step == "connect"
-    assert pool(Acquire("bob")) == [Reserve()]
+    assert pool(Acquire("bob")) == [Reserve("bob")]
     refusal, *_ = pool(Shut())
     assert str(refused([refusal], "bob")) == (
         "pool of test (no sessions of at most 1, 1 waiting) was closed while this caller waited"
@@ -239,8 +239,8 @@ def test_what_other_keys_want_is_asked_about_this_key_and_since_when_its_oldest_
 def test_each_answer_is_to_one_reservation_and_the_others_are_waited_for() -> None:
     pool = Driven(max_size=5)
     for name in ("ada", "bob", "cy", "dee"):
-        assert pool(Acquire(name)) == [Reserve()]
-    assert pool(PermitRefused(DOWN)) == [Refuse("ada", DOWN)]
+        assert pool(Acquire(name)) == [Reserve(name)]
+    assert pool(PermitRefused(DOWN, "ada")) == [Refuse("ada", DOWN)]
     assert pool.machine.counts(now=0.0).reserved == 3
     assert pool(PermitGranted("note")) == [Open(1, "bob", "note")]
     counts = pool.machine.counts(now=0.0)
@@ -252,9 +252,9 @@ def test_a_spare_for_which_there_was_no_room_is_tried_again_after_the_longest_ba
     pool(Release(pool.open("ada"), busy=False))
     pool.now = 2.0
     pool(SessionBroke(1))
-    assert pool(SessionGone(1)) == [Return(), Reserve(is_spare=True)]
+    assert pool(SessionGone(1)) == [Return(), Reserve(None)]
     assert pool(PermitRefused()) == []
-    assert pool.tick(at=32.0) == [Reserve(is_spare=True)]
+    assert pool.tick(at=32.0) == [Reserve(None)]
 
 
 @pytest.mark.holds("S8")

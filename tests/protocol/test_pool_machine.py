@@ -35,7 +35,7 @@ DOWN = ConnectFailed("nothing listens there", step="connect")
 @pytest.mark.holds("L3", "L5")
 def test_the_first_acquire_reserves_a_permit_and_gets_the_session_that_is_opened_with_it() -> None:
     pool = Driven()
-    assert pool(Acquire("ada")) == [Reserve()]
+    assert pool(Acquire("ada")) == [Reserve("ada")]
     assert pool(PermitGranted()) == [Open(1, "ada")]
     pool.now = 3
     (grant,) = pool(SessionOpened(1))
@@ -78,7 +78,7 @@ def test_a_released_session_goes_straight_to_the_oldest_waiter() -> None:
 def test_a_waiter_that_was_served_by_a_release_takes_its_reservation_back() -> None:
     pool = Driven()
     loan = pool.open("ada")
-    assert pool(Acquire("bob")) == [Reserve()]
+    assert pool(Acquire("bob")) == [Reserve("bob")]
     grant, unreserve = pool(Release(loan, busy=False))
     assert isinstance(grant, Grant)
     assert unreserve == Unreserve()
@@ -162,7 +162,7 @@ def test_a_session_whose_borrower_is_not_done_or_never_said_so_is_closed_instead
     else:
         assert pool(Abandoned(loan)) == closed(1, reason)
     over(pool, loan)
-    assert pool(SessionGone(1)) == [Return(), Reserve()]
+    assert pool(SessionGone(1)) == [Return(), Reserve("bob")]
     assert pool(PermitGranted()) == [Open(2, "bob")]
 
 
@@ -171,7 +171,7 @@ def test_a_session_that_ends_under_its_borrower_frees_its_permit_and_the_lease_i
     pool = Driven(max_size=1)
     loan = pool.open("ada")
     pool(Acquire("bob"))
-    assert pool(SessionGone(1)) == [Return(), Reserve()]
+    assert pool(SessionGone(1)) == [Return(), Reserve("bob")]
     over(pool, loan)
 
 
@@ -181,7 +181,7 @@ def test_an_idle_session_that_breaks_is_closed_and_holds_its_permit_until_it_is_
     pool(Release(pool.open("ada"), busy=False))
     assert pool(SessionBroke(1)) == closed(1, Retirement.BROKEN)
     assert pool(Acquire("bob")) == []
-    assert pool(SessionGone(1)) == [Return(), Reserve()]
+    assert pool(SessionGone(1)) == [Return(), Reserve("bob")]
 
 
 @pytest.mark.holds("S2")
@@ -205,7 +205,7 @@ def test_draining_ends_idle_sessions_now_and_lent_ones_as_they_come_back_and_ope
     pool(PermitGranted())
     assert pool(Drain()) == closed(3, Retirement.DRAINED)
     assert pool(SessionOpened(3)) == []
-    assert pool(SessionGone(3)) == [Return(), Reserve()]
+    assert pool(SessionGone(3)) == [Return(), Reserve("dee")]
     assert pool(PermitGranted()) == [Open(4, "dee")]
     assert pool(Release(lent, busy=False)) == closed(1, Retirement.DRAINED)
 
@@ -229,7 +229,7 @@ def test_a_session_of_a_server_that_keeps_state_has_one_lease_and_of_another_as_
 def test_a_key_that_has_learnt_that_its_server_is_stateless_reserves_one_session_for_many() -> None:
     pool = Driven(max_size=4, shared_leases=2)
     for name in ("ada", "bob", "cy"):
-        assert pool(Acquire(name)) == [Reserve()], "an unknown server is taken for one that keeps state"
+        assert pool(Acquire(name)) == [Reserve(name)], "an unknown server is taken for one that keeps state"
     pool(PermitGranted())
     *_, unreserve = pool(SessionOpened(1, is_stateful=False))
     assert unreserve == Unreserve(), "one more session is enough for the one who still waits"
@@ -245,11 +245,11 @@ def test_a_server_that_turns_out_to_keep_state_after_all_gets_as_many_sessions_a
     pool(SessionBroke(1))
     pool(Release(loan, busy=False))
     pool(SessionGone(1))
-    assert [pool(Acquire(name)) for name in ("bob", "cy", "dee")] == [[Reserve()], [], []]
+    assert [pool(Acquire(name)) for name in ("bob", "cy", "dee")] == [[Reserve("bob")], [], []]
     pool(PermitGranted())
     grant, *reserved = pool(SessionOpened(2, is_stateful=True))
     assert isinstance(grant, Grant)
-    assert reserved == [Reserve(), Reserve()]
+    assert reserved == [Reserve("cy"), Reserve("dee")]
 
 
 @pytest.mark.holds("L1")
@@ -264,7 +264,7 @@ def test_an_explicit_number_of_places_counts_whatever_the_server_is() -> None:
 @pytest.mark.holds("L6")
 def test_a_conversation_makes_one_handshake_for_calls_that_come_at_once_and_they_share_the_session() -> None:
     pool = Driven(is_sticky=True, max_size=5)
-    assert [pool(Acquire(str(call))) for call in range(4)] == [[Reserve()], [], [], []]
+    assert [pool(Acquire(str(call))) for call in range(4)] == [[Reserve("0")], [], [], []]
     pool(PermitGranted())
     grants = pool(SessionOpened(1))
     assert [(type(grant), grant.session) for grant in grants if isinstance(grant, Grant)] == [(Grant, 1)] * 4
@@ -281,7 +281,7 @@ def test_a_conversation_that_lost_its_state_is_told_once_and_the_next_call_opens
     assert isinstance(error, SessionStateLost)
     assert pool(Acquire("cy")) == []
     assert pool(Release(loan, busy=False)) == closed(1, Retirement.BROKEN)
-    assert pool(SessionGone(1)) == [Return(), Reserve()]
+    assert pool(SessionGone(1)) == [Return(), Reserve("cy")]
     pool(PermitGranted())
     granted(pool(SessionOpened(2)), "cy", 2)
 
@@ -308,7 +308,7 @@ def test_fewer_are_allowed_so_idle_ones_end_now_and_lent_ones_as_they_come_back(
     pool(Acquire("dee"))
     pool(Release(loans[0], busy=False))
     assert pool.count(SessionState.LEASED) == 3
-    assert pool(Acquire("eve")) == [Reserve()]
+    assert pool(Acquire("eve")) == [Reserve("eve")]
     assert pool(Resize(quiet(max_size=2))) == [Unreserve()]
     assert pool(Release(loans[1], busy=False)) == closed(2, Retirement.RESIZED)
     granted(pool(Release(loans[2], busy=False)), "eve", 3)
@@ -319,4 +319,4 @@ def test_more_are_allowed_so_those_who_wait_get_them() -> None:
     pool = Driven(max_size=1)
     pool.open("ada")
     assert pool(Acquire("bob")) == []
-    assert pool(Resize(quiet(max_size=2))) == [Reserve()]
+    assert pool(Resize(quiet(max_size=2))) == [Reserve("bob")]

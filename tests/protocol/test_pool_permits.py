@@ -32,7 +32,7 @@ DOWN = ConnectFailed("nothing listens there", step="connect")
 @pytest.mark.holds("L5")
 def test_no_more_is_reserved_than_there_are_waiters_or_room_and_what_is_not_needed_comes_back() -> None:
     pool = Driven(max_size=2)
-    assert [pool(Acquire(name)) for name in ("ada", "bob", "cy")] == [[Reserve()], [Reserve()], []]
+    assert [pool(Acquire(name)) for name in ("ada", "bob", "cy")] == [[Reserve("ada")], [Reserve("bob")], []]
     assert pool.machine.counts(now=0.0).free == 0
     assert pool(PermitGranted()) == [Open(1, "ada")]
     granted(pool(SessionOpened(1)), "ada", 1)
@@ -47,30 +47,90 @@ def test_a_permit_that_crosses_the_taking_back_of_its_reservation_comes_back_unl
     pool(Acquire("ada"))
     pool(Withdraw("ada"))
     assert pool(PermitGranted()) == [Return()]
-    assert pool(Acquire("bob")) == [Reserve()]
+    assert pool(Acquire("bob")) == [Reserve("bob")]
     pool(Withdraw("bob"))
-    assert pool(Acquire("cy")) == [Reserve()]
+    assert pool(Acquire("cy")) == [Reserve("cy")]
     assert pool(PermitGranted()) == [Open(1, "cy")]  # it was bob's
     assert pool(PermitGranted()) == [Return()]
 
 
 @pytest.mark.holds("L2", "L5")
-def test_a_refused_permit_costs_the_oldest_waiter_its_wait_and_the_next_one_asks_again() -> None:
+def test_a_refused_permit_costs_the_one_that_it_was_asked_for_its_wait_and_the_next_one_asks_again() -> None:
     pool = Driven(max_size=1)
     pool(Acquire("ada"))
     pool(Acquire("bob"))
-    assert pool(PermitRefused(DOWN)) == [Refuse("ada", DOWN), Reserve()]
-    assert pool(PermitRefused(DOWN)) == [Refuse("bob", DOWN)]
-    assert pool(PermitRefused(DOWN)) == []
+    assert pool(PermitRefused(DOWN, "ada")) == [Refuse("ada", DOWN), Reserve("bob")]
+    assert pool(PermitRefused(DOWN, "bob")) == [Refuse("bob", DOWN)]
+    assert pool(PermitRefused(DOWN, "bob")) == []
+
+
+@pytest.mark.holds("L2", "B1")
+def test_a_refusal_is_told_to_the_one_that_it_is_for_and_not_to_those_who_have_waited_for_longer() -> None:
+    pool = Driven()
+    pool(Acquire("ada"))
+    pool(Acquire("bob"))
+    assert pool(PermitRefused(DOWN, "bob")) == [Refuse("bob", DOWN)]
+    assert pool(PermitGranted()) == [Open(1, "ada")]
+    assert pool(Acquire("cy")) == [Reserve("cy")]
+    assert pool(PermitGranted()) == [Open(2, "cy")]
+    assert pool(SessionGone(2, DOWN)) == [Return(), Refuse("cy", DOWN)]
+    assert pool(SessionGone(1, DOWN)) == [Return(), Refuse("ada", DOWN)]
+
+
+@pytest.mark.holds("L2", "L3")
+def test_where_the_one_that_a_refusal_is_for_has_gone_another_attempt_is_made_for_those_who_wait() -> None:
+    pool = Driven(max_size=1)
+    pool(Acquire("ada"))
+    pool(Acquire("bob"))
+    pool(Withdraw("ada"))
+    assert pool(PermitRefused(DOWN, "ada")) == [Reserve("bob")]
+    pool(Acquire("cy"))
+    pool(PermitGranted())
+    pool(Withdraw("bob"))
+    assert pool(SessionGone(1, DOWN)) == [Return(), Reserve("cy")]
+    assert pool(PermitRefused(DOWN, "cy")) == [Refuse("cy", DOWN)]
 
 
 @pytest.mark.holds("L2", "L5")
-def test_a_session_that_cannot_be_opened_costs_the_oldest_waiter_its_wait_and_frees_the_permit() -> None:
+def test_a_refusal_that_crosses_the_taking_back_of_its_reservation_leaves_nobody_without_an_attempt() -> None:
+    pool = Driven()
+    pool(Acquire("ada"))
+    pool(Acquire("bob"))
+    assert pool(Withdraw("bob")) == [Unreserve()], "which takes back that of ada, as bob's is not queued any more"
+    assert pool(PermitRefused(DOWN, "bob")) == [Reserve("ada")]
+    assert pool(PermitGranted()) == [Open(1, "ada")]
+
+
+@pytest.mark.holds("L3")
+def test_an_attempt_whose_waiter_has_gone_is_for_the_oldest_that_there_is_none_for() -> None:
+    pool = Driven(max_size=3)
+    for name in ("ada", "bob", "cy"):
+        pool(Acquire(name))
+    pool(Acquire("dee"))
+    pool(Withdraw("bob"))
+    assert pool(PermitGranted()) == [Open(1, "ada")]
+    assert pool(PermitGranted()) == [Open(2, "dee")]
+    assert pool(PermitGranted()) == [Open(3, "cy")]
+
+
+@pytest.mark.holds("L2")
+def test_a_spare_that_cannot_be_opened_costs_nobody_a_wait_and_an_attempt_is_made_for_who_waits_for_it() -> None:
+    pool = Driven(min_idle=1)
+    assert pool(Acquire("ada")) == [Reserve("ada"), Reserve(None)]
+    pool(PermitGranted())
+    assert pool(PermitGranted()) == [Open(2, None)]
+    granted(pool(SessionOpened(1)), "ada", 1)
+    assert pool(Acquire("bob")) == [], "the spare is under way"
+    assert pool(SessionGone(2, DOWN)) == [Return(), Reserve("bob")]
+
+
+@pytest.mark.holds("L2", "L5")
+def test_a_session_that_cannot_be_opened_costs_the_waiter_that_it_was_for_its_wait_and_frees_the_permit() -> None:
     pool = Driven(max_size=1)
     pool(Acquire("ada"))
     pool(Acquire("bob"))
     pool(PermitGranted())
-    assert pool(SessionGone(1, DOWN)) == [Return(), Refuse("ada", DOWN), Reserve()]
+    assert pool(SessionGone(1, DOWN)) == [Return(), Refuse("ada", DOWN), Reserve("bob")]
     pool(PermitGranted())
     returned, refusal = pool(SessionGone(2))
     assert returned == Return()
@@ -114,7 +174,7 @@ def test_a_session_that_came_free_is_closed_for_a_key_that_has_waited_for_longer
     pool.now = 9.0
     pool(Acquire("cy"))
     assert pool(Release(loan, busy=False)) == [Yielded(), *closed(1, Retirement.EVICTED)]
-    assert pool(SessionGone(1)) == [Return(), Reserve()], "its own waiter asks again, behind the other key"
+    assert pool(SessionGone(1)) == [Return(), Reserve("cy")], "its own waiter asks again, behind the other key"
     pool(PermitGranted())
     granted(pool(SessionOpened(2)), "cy", 2)  # what was opened in its turn is not given up unused
 

@@ -154,7 +154,7 @@ def test_the_next_sessions_are_for_as_many_as_is_said_anew_and_as_many_fewer_are
     pool = Driven(max_size=3)
     loan = pool.open("ada")
     assert pool(Share(2)) == []
-    assert pool(Acquire("bob")) == [Reserve()]
+    assert pool(Acquire("bob")) == [Reserve("bob")]
     assert pool(Acquire("cy")) == [], "one is for two"
     pool(PermitGranted())
     assert [type(effect) for effect in pool(SessionOpened(2))] == [Grant, Grant]
@@ -165,7 +165,7 @@ def test_the_next_sessions_are_for_as_many_as_is_said_anew_and_as_many_fewer_are
 def test_sessions_are_for_as_many_as_their_server_allows_again() -> None:
     pool = Driven(max_size=3, places=2, shared_leases=3)
     assert pool(Share(None)) == []
-    assert [pool(Acquire(name)) for name in ("ada", "bob")] == [[Reserve()], [Reserve()]]
+    assert [pool(Acquire(name)) for name in ("ada", "bob")] == [[Reserve("ada")], [Reserve("bob")]]
     pool(PermitGranted())
     granted(pool(SessionOpened(1)), "ada", 1)
     pool(PermitGranted())
@@ -178,7 +178,7 @@ def test_sessions_are_for_as_many_as_their_server_allows_again() -> None:
 def test_a_conversation_has_one_session_for_all_its_calls_whatever_is_said_of_sharing(places: int | None) -> None:
     pool = Driven(is_sticky=True)
     assert pool(Share(places)) == []
-    assert [pool(Acquire(name)) for name in ("ada", "bob", "cy")] == [[Reserve()], [], []]
+    assert [pool(Acquire(name)) for name in ("ada", "bob", "cy")] == [[Reserve("ada")], [], []]
     pool(PermitGranted())
     assert [type(effect) for effect in pool(SessionOpened(1))] == [Grant, Grant, Grant]
 
@@ -193,7 +193,7 @@ def test_a_conversation_that_lost_its_state_before_its_key_was_made_is_told_once
     assert pool.machine.owes_loss
     assert isinstance(refused(pool(Acquire("ada")), "ada"), SessionStateLost)
     assert not pool.machine.owes_loss
-    assert pool(Acquire("bob")) == [Reserve()]
+    assert pool(Acquire("bob")) == [Reserve("bob")]
 
 
 def test_a_withdrawal_of_one_who_does_not_wait_changes_nothing() -> None:

@@ -173,7 +173,7 @@ def test_hypothesis_knows_every_act_that_the_seeds_draw_from() -> None:
 
 def test_a_life_has_everything_in_it_that_may_happen() -> None:
     seen = Counter[str]()
-    for seed in range(100):
+    for seed in range(200):
         live(seed, 1_000, seen)
     assert {name: seen[name] for name in EFFECTS if seen[name] < 5} == {}
     assert {reason for reason in Retirement if seen[reason.name] < 5} == set()

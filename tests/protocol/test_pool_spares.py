@@ -41,7 +41,7 @@ def test_no_spare_is_opened_with_credentials_that_have_ended() -> None:
 @pytest.mark.holds("L2", "L8")
 def test_permits_for_spares_come_back_when_the_credentials_to_open_them_with_have_ended() -> None:
     pool = Driven(max_size=3, min_idle=2)
-    assert pool(Acquire("ada", 5.0)) == [Reserve(), Reserve(is_spare=True), Reserve(is_spare=True)]
+    assert pool(Acquire("ada", 5.0)) == [Reserve("ada"), Reserve(None), Reserve(None)]
     pool.now = 5.0
     refusal, *rest = pool(PermitGranted("note"))
     assert isinstance(refusal, Refuse)
@@ -51,7 +51,7 @@ def test_permits_for_spares_come_back_when_the_credentials_to_open_them_with_hav
 
 def test_a_session_that_somebody_shares_is_no_spare() -> None:
     pool = Driven(max_size=2, places=2, min_idle=1)
-    assert pool(Acquire("ada")) == [Reserve(), Reserve(is_spare=True)]
+    assert pool(Acquire("ada")) == [Reserve("ada"), Reserve(None)]
     pool(PermitGranted())
     granted(pool(SessionOpened(1)), "ada", 1)
     assert pool(PermitGranted()) == [Open(2, None)]
@@ -95,7 +95,7 @@ def test_while_nothing_but_a_spare_is_asked_for_no_tick_is() -> None:
 def test_the_successor_of_a_session_that_is_lent_lets_it_end_as_it_comes_back() -> None:
     pool = Driven(max_lifetime=100.0, connect_timeout=50.0)
     loan = pool.open("ada")
-    assert pool.tick(at=90.0) == [Reserve(is_spare=True)]
+    assert pool.tick(at=90.0) == [Reserve(None)]
     pool(PermitGranted())
     assert pool(SessionOpened(2)) == []
     assert (pool.count(SessionState.RETIRING), pool.count(SessionState.IDLE)) == (1, 1)
@@ -107,7 +107,7 @@ def test_a_successor_that_somebody_waited_for_ends_no_other_session() -> None:
     pool = Driven(places=2, max_lifetime=100.0, connect_timeout=50.0)
     pool.open("ada")
     pool.hit("bob", 1)
-    assert pool.tick(at=90.0) == [Reserve(is_spare=True)]
+    assert pool.tick(at=90.0) == [Reserve(None)]
     pool(PermitGranted())
     pool(Acquire("cy"))
     granted(pool(SessionOpened(2)), "cy", 2)
@@ -139,7 +139,7 @@ def test_as_many_idle_sessions_end_as_are_not_allowed_any_more() -> None:
 def test_spares_are_kept_from_when_the_settings_ask_for_them_and_not_any_more_when_they_do_not() -> None:
     pool = Driven(max_size=2)
     loan = pool.open("ada")
-    assert pool(Resize(quiet(max_size=2, min_idle=1))) == [Reserve(is_spare=True)]
+    assert pool(Resize(quiet(max_size=2, min_idle=1))) == [Reserve(None)]
     pool(Release(loan, busy=False))
     assert pool.machine.lend(0.0) is None
     pool(Resize(quiet(max_size=2)))

@@ -93,7 +93,7 @@ def test_a_session_opened_too_late_for_its_credentials_is_not_opened_with_them_a
     pool(PermitGranted())
     pool.now = 5.0
     assert pool(SessionOpened(1)) == closed(1, Retirement.CREDENTIALS_EXPIRED)
-    assert pool(SessionGone(1)) == [Return(), Reserve()]
+    assert pool(SessionGone(1)) == [Return(), Reserve("ada")]
     refusal, returned = pool(PermitGranted())
     assert isinstance(refusal, Refuse)
     assert returned == Return()
@@ -117,7 +117,7 @@ def test_the_lifetime_is_shortened_by_the_jitter_and_ends_a_lent_session_as_it_c
 def test_an_idle_session_is_replaced_ahead_of_its_end_by_one_that_is_opened_first() -> None:
     pool = Driven(max_lifetime=100.0, lifetime_jitter=0.1, connect_timeout=50.0)
     pool(Release(pool.open("ada"), busy=False))
-    assert pool.tick(at=90.0) == [Reserve(is_spare=True)]
+    assert pool.tick(at=90.0) == [Reserve(None)]
     assert pool(PermitGranted()) == [Open(2, None)]
     assert pool(SessionOpened(2)) == closed(1, Retirement.EXPIRED)
     pool.hit("bob", 2)
@@ -127,7 +127,7 @@ def test_an_idle_session_is_replaced_ahead_of_its_end_by_one_that_is_opened_firs
 def test_a_session_due_for_a_check_and_for_its_replacement_at_once_is_replaced() -> None:
     pool = Driven(max_lifetime=100.0, connect_timeout=50.0, health_interval=90.0)
     pool(Release(pool.open("ada"), busy=False))
-    assert pool.tick(at=90.0) == [Reserve(is_spare=True)]
+    assert pool.tick(at=90.0) == [Reserve(None)]
 
 
 def test_a_session_that_nobody_used_in_all_its_life_is_not_replaced() -> None:
@@ -152,7 +152,7 @@ def test_a_conversations_state_has_no_lifetime() -> None:
 
 def test_a_session_that_nobody_used_for_long_ends_unless_it_is_a_spare_of_a_key_in_use() -> None:
     pool = Driven(max_idle=10.0, min_idle=1, key_idle=50.0)
-    assert pool(Acquire("ada")) == [Reserve(), Reserve(is_spare=True)]
+    assert pool(Acquire("ada")) == [Reserve("ada"), Reserve(None)]
     pool(PermitGranted())
     loan = granted(pool(SessionOpened(1)), "ada", 1)
     pool(PermitGranted())
@@ -165,7 +165,7 @@ def test_a_session_that_nobody_used_for_long_ends_unless_it_is_a_spare_of_a_key_
 
 def test_a_spare_that_is_lent_is_made_up_for_at_once() -> None:
     pool = Driven(max_size=3, min_idle=1)
-    assert pool(Acquire("ada")) == [Reserve(), Reserve(is_spare=True)]
+    assert pool(Acquire("ada")) == [Reserve("ada"), Reserve(None)]
     pool(PermitGranted())
     pool(PermitGranted())
     pool(SessionOpened(1))
@@ -173,7 +173,7 @@ def test_a_spare_that_is_lent_is_made_up_for_at_once() -> None:
     assert pool.machine.lend(0.0) is None, "a hit alone would not see to the next spare"
     grant, reserve = pool(Acquire("bob"))
     granted([grant], "bob", 2)
-    assert reserve == Reserve(is_spare=True)
+    assert reserve == Reserve(None)
 
 
 def test_spares_are_kept_while_a_lease_is_held_for_longer_than_a_key_is_kept() -> None:
@@ -194,7 +194,7 @@ def test_spares_come_back_after_all_sessions_of_a_busy_key_broke() -> None:
     pool.now = 60.0
     pool(Release(loan, busy=False))
     pool(SessionBroke(1))
-    assert pool(SessionGone(1)) == [Return(), Reserve(is_spare=True)]
+    assert pool(SessionGone(1)) == [Return(), Reserve(None)]
 
 
 @pytest.mark.holds("S4")
@@ -203,7 +203,7 @@ def test_spares_are_not_tried_again_at_once_when_an_opening_failed() -> None:
     pool(Acquire("ada"))
     pool(PermitGranted())
     assert pool(SessionGone(1, DOWN)) == [Return(), Refuse("ada", DOWN)]
-    assert pool.tick(at=3.0) == [Reserve(is_spare=True)]
+    assert pool.tick(at=3.0) == [Reserve(None)]
     assert pool(PermitRefused(DOWN)) == []
     assert pool.wake_at == 6.0
 
@@ -214,7 +214,7 @@ def test_a_spare_that_made_room_for_another_key_is_not_asked_for_again_at_once()
     pool(Release(pool.open("ada"), busy=False))
     assert pool(MakeRoom()) == closed(1, Retirement.EVICTED)
     assert pool(SessionGone(1)) == [Return()]
-    assert pool.tick(at=30.0) == [Reserve(is_spare=True)]
+    assert pool.tick(at=30.0) == [Reserve(None)]
 
 
 @pytest.mark.holds("L2", "L5")
@@ -222,9 +222,9 @@ def test_no_room_for_a_spare_costs_nobody_his_wait() -> None:
     pool = Driven(max_size=1, min_idle=1)
     pool(Release(pool.open("ada"), busy=False))
     pool(SessionBroke(1))
-    assert pool(SessionGone(1)) == [Return(), Reserve(is_spare=True)]
+    assert pool(SessionGone(1)) == [Return(), Reserve(None)]
     assert pool(Acquire("bob")) == []
-    assert pool(PermitRefused()) == [Reserve()]
+    assert pool(PermitRefused()) == [Reserve("bob")]
 
 
 # --- health
@@ -255,7 +255,7 @@ def test_a_session_that_fails_its_check_is_closed_and_one_that_was_lent_meanwhil
         if is_lent:
             loan = pool.hit("bob", 1)
             assert pool(SessionChecked(1, is_healthy=False)) == []
-            assert pool(Acquire("cy")) == [Reserve()]
+            assert pool(Acquire("cy")) == [Reserve("cy")]
             assert pool(Release(loan, busy=False)) == closed(1, Retirement.UNHEALTHY)
         else:
             assert pool(SessionChecked(1, is_healthy=False)) == closed(1, Retirement.UNHEALTHY)
