@@ -244,8 +244,8 @@ POOL = [
     Bug(
         "a waiter is skipped: the newest is served first",
         "protocol/places.py",
-        "        ticket, (since, expires_at) = next(iter(self._waiting.items()))\n        del",
-        "        ticket, (since, expires_at) = list(self._waiting.items())[-1]\n        del",
+        "        ticket = next(iter(self._waiting))\n",
+        "        ticket = list(self._waiting)[-1]\n",
         LIFE,
     ),
     Bug(
