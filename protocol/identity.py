@@ -52,19 +52,26 @@ class Caller(NamedTuple):
 
     Attributes:
         identity: what sessions are pooled under, for a key that is not sticky.
-        principal: what a downstream session is bound to; in a sticky key it stands in place of the identity.
         user: as text.
         is_anonymous: whether neither headers nor a user tell this caller from any other, so that they share sessions.
         credential: the digest of the authentication headers, whatever the extractor made of them.
         headers: those that are passed on to the server.
+        digest_of_user: makes the principal of a user. Only conversations and new keys need it.
     """
 
     identity: str
-    principal: str
     user: str | None
     is_anonymous: bool
     credential: str
     headers: Mapping[str, str]
+    digest_of_user: Callable[[str], str]
+
+    @property
+    def principal(self) -> str:
+        """What a downstream session is bound to; in a sticky key it stands in place of the identity."""
+        if self.user is None or self.identity != self.credential:  # which an extractor made, and no digest is another
+            return self.identity
+        return self.digest_of_user(self.user)
 
     def __repr__(self) -> str:
         return f"<Caller {self.principal[:8] or 'anonymous'}>"
@@ -118,15 +125,14 @@ class Identities:
             credential, sent = self._read(headers)
         elif user is None and self._extractor is None:
             return _NOBODY
-        identity = principal = credential
+        identity = credential
         text = None
         if user is not None:
             text = user if isinstance(user, str) and user and user.isascii() else user_of(user, self._user_fields)
-            principal = self._of_user(text)
         if self._extractor is not None and (extracted := self._extract(self._extractor, headers or NO_HEADERS)):
-            identity = principal = digest_of(extracted, "extracted", self._secret)
+            identity = digest_of(extracted, "extracted", self._secret)
         # `Caller(...)` goes through a function written in Python, and takes three times as long.
-        fields = (identity, principal, text, not principal, credential, sent)
+        fields = (identity, text, text is None and not identity, credential, sent, self._of_user)
         return tuple.__new__(Caller, fields)  # pyright: ignore[reportUnknownMemberType] - a stub's own unknown
 
     def _read(self, headers: Mapping[str, str]) -> tuple[str, dict[str, str]]:
@@ -269,4 +275,4 @@ _REMEMBERED: Final = 1_024
 """How many names, and how many users, are remembered at most."""
 
 _LONGEST_REMEMBERED: Final = 64
-_NOBODY: Final = Caller(ANONYMOUS, ANONYMOUS, None, True, ANONYMOUS, NO_HEADERS)
+_NOBODY: Final = Caller(ANONYMOUS, None, True, ANONYMOUS, NO_HEADERS, str)

@@ -85,12 +85,12 @@ def key_of(caller: Caller, upstream: Upstream, gateway_id: str | None, session_i
     """
     if gateway_id is not None:
         check_name("gateway_id", gateway_id)
-    identity, principal, user, *_ = caller
+    identity = caller.identity
     if session_id is not None:
         check_session_id(session_id)
-        identity = principal
+        identity = caller.principal
     # `PoolKey(...)` goes through a function written in Python, and takes three times as long.
-    fields = (user, upstream.url, identity, upstream.way, gateway_id, session_id)
+    fields = (caller.user, upstream.url, identity, upstream.way, gateway_id, session_id)
     return tuple.__new__(PoolKey, fields)  # pyright: ignore[reportUnknownMemberType] - a stub's own unknown
 
 

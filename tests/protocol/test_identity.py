@@ -48,6 +48,11 @@ def who(headers: Mapping[str, str] | None = None, user: Any = None, **options: A
     return Identities(secret=SECRET, **options).who(headers, user)
 
 
+def read(caller: Caller) -> tuple[object, ...]:
+    """All that a caller says; but for what makes a principal, in its place the principal."""
+    return caller.identity, caller.principal, *caller[1:-1]
+
+
 # --- the credential ---------------------------------------------------------------------------------------------------
 
 
@@ -132,7 +137,7 @@ def test_headers_that_are_no_mapping_are_refused_by_their_kind(headers: Any) -> 
 
 def test_headers_in_whatever_mapping_are_those_of_a_dict() -> None:
     headers = {"Authorization": "one", "X-Trace": "1"}
-    assert who(MappingProxyType(headers)) == who(headers)
+    assert read(who(MappingProxyType(headers))) == read(who(headers))
 
 
 def test_the_headers_of_a_caller_are_a_copy_with_their_names_as_given() -> None:
@@ -224,12 +229,12 @@ def test_an_identity_is_the_digest_of_the_credentials_each_after_its_length_in_a
     assert identify(headers, secret=SECRET) == expected
     for _ in range(2):
         caller = identities.who(headers, None)
-        assert caller == (expected, expected, None, False, expected, headers)
-    assert identities.who({"x-trace": "1"}, None) == ("", "", None, True, "", {"x-trace": "1"})
-    assert identities.who({}, None) == identities.who(None, None) == ("", "", None, True, "", {})
+        assert read(caller) == (expected, expected, None, False, expected, headers)
+    assert read(identities.who({"x-trace": "1"}, None)) == ("", "", None, True, "", {"x-trace": "1"})
+    assert read(identities.who({}, None)) == read(identities.who(None, None)) == ("", "", None, True, "", {})
     user = digest_of("ada", "user", SECRET)
-    assert identities.who(None, "ada") == ("", user, "ada", False, "", {})
-    assert identities.who(headers, "ada") == (expected, user, "ada", False, expected, headers)
+    assert read(identities.who(None, "ada")) == ("", user, "ada", False, "", {})
+    assert read(identities.who(headers, "ada")) == (expected, user, "ada", False, expected, headers)
     assert (identities.fallbacks, identities.last_fallback) == (0, "")
 
 
@@ -255,9 +260,9 @@ def test_an_extractor_is_asked_of_whoever_comes_also_without_headers_and_its_wor
 
     ada = digest_of("ada", "extracted", SECRET)
     identities = Identities(secret=SECRET, extractor=extract)
-    assert identities.who(None, None) == identities.who({}, None) == (ada, ada, None, False, "", {})
+    assert read(identities.who(None, None)) == read(identities.who({}, None)) == (ada, ada, None, False, "", {})
     credential = identify({"cookie": "a"}, secret=SECRET)
-    assert identities.who({"Cookie": "a"}, "bob") == (ada, ada, "bob", False, credential, {"Cookie": "a"})
+    assert read(identities.who({"Cookie": "a"}, "bob")) == (ada, ada, "bob", False, credential, {"Cookie": "a"})
     assert seen == [{}, {}, {"cookie": "a"}]
 
 
@@ -292,7 +297,7 @@ def test_a_principal_is_the_extractors_result_else_the_user_else_the_credential(
 
 
 def test_only_who_shows_nothing_at_all_is_anonymous() -> None:
-    assert who() == who({"x-trace": "1"})._replace(headers={})
+    assert read(who()) == read(who({"x-trace": "1"})._replace(headers={}))
     assert who().is_anonymous
     assert not who(None, "ada").is_anonymous
     assert not who({"cookie": "a"}).is_anonymous
@@ -316,7 +321,7 @@ def test_an_extractor_that_fails_or_answers_nothing_is_counted_and_the_headers_a
 ) -> None:
     identities = Identities(secret=SECRET, extractor=extractor)
     headers = {"authorization": BEARER}
-    assert identities.who(headers, None) == who(headers)
+    assert read(identities.who(headers, None)) == read(who(headers))
     assert identities.who(headers, "ada").principal == who(None, "ada").principal
     assert (identities.fallbacks, identities.last_fallback) == (2, why)
 
@@ -337,7 +342,7 @@ def test_what_cancels_or_ends_the_program_leaves_an_extractor_as_it_is() -> None
 def test_a_user_given_as_text_or_as_a_mapping_is_one_user(user: str, field: str) -> None:
     assume(user)
     assert user_of(user) == user_of({field: user, "name": "x"}) == user
-    assert who(None, user) == who(None, {field: user})
+    assert read(who(None, user)) == read(who(None, {field: user}))
 
 
 @pytest.mark.holds("L1")
