@@ -4,6 +4,7 @@ That is the permits for sessions and the places for keys (`protocol.capacity`), 
 credentials (`protocol.breakers`), and the conversations (`actors.conversations`).
 """
 
+from collections.abc import Sequence
 from typing import Any, Final, assert_never, cast
 
 from typing_extensions import override
@@ -125,6 +126,9 @@ class Registry(Actor[RegistryMessage]):
     @override
     def receive(self, message: RegistryMessage) -> None:  # noqa: C901, PLR0912 - a row per message
         match message:
+            case report.SessionIdled():  # far more frequent than all others
+                if effects := self._capacity.idled(message.key, self.now()):
+                    self._do(effects)
             case Find(acquire):
                 self._find(acquire)
             case report.PermitWanted():
@@ -136,8 +140,6 @@ class Registry(Actor[RegistryMessage]):
                 if attempt is not None:
                     self._endpoints.given_up(key, attempt)
                 self._tell_capacity(capacity.Returned(key))
-            case report.SessionIdled(key):
-                self._tell_capacity(capacity.Idled(key))
             case report.SessionYielded(key):
                 self._tell_capacity(capacity.Yielded(key))
             case report.NothingIdle(key, was_to_end):
@@ -315,7 +317,10 @@ class Registry(Actor[RegistryMessage]):
         self._tell_capacity(capacity.ReserveSpare(key) if wanted.waiter is None else capacity.Reserve(key))
 
     def _tell_capacity(self, event: capacity.CapacityEvent[_Key]) -> None:
-        for effect in self._capacity.handle(event, now=self.now()):
+        self._do(self._capacity.handle(event, now=self.now()))
+
+    def _do(self, effects: Sequence[capacity.CapacityEffect[_Key]]) -> None:
+        for effect in effects:
             match effect:
                 case capacity.Permit(key):
                     key.ref.tell(pool.PermitGranted(self._endpoints.permitted(key)))

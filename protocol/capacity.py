@@ -26,10 +26,11 @@ The rules
 - What is said of a key that is not admitted changes nothing. Whoever drives the machine sees to it that what an earlier
   holder of a key still had to say is not said after the key was added again.
 
-`handle` is the one way in, and answers with what must be done. What is said: `protocol.capacity_events`.
+`handle` is the one way in, and answers with what must be done; `idled` is what it does with the most frequent event.
+What is said: `protocol.capacity_events`.
 """
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Final, Generic, TypeVar, assert_never
 
 from protocol.capacity_events import (
@@ -66,6 +67,8 @@ from protocol.order import Place
 from protocol.starved import Starved
 
 K = TypeVar("K", bound=Hashable)
+
+NOTHING: Final = ()
 
 _EMPTY: Final = KeyState.EMPTY
 _IDLE: Final = KeyState.IDLE
@@ -128,6 +131,17 @@ class Capacity(Generic[K]):
         self._starved.seeking.clear()
         self.is_starved = bool(self._starved.queued)
         return self._effects
+
+    def idled(self, key: K, now: float) -> Sequence[CapacityEffect[K]]:
+        """What an `Idled` comes to, without the event: most are of keys that are known to be idle, and nobody waits."""
+        entry = self._keys.get(key)
+        if entry is None or entry.state is not _IDLE or self._starved.queued:
+            return self.handle(Idled(key), now=now)
+        entry.idle_since = now
+        for cap, seat in zip(entry.line.caps, entry.seats, strict=False):
+            cap.idle.renew(entry.name, seat)
+        self._caps.all.idle.renew(entry.name, entry)
+        return NOTHING
 
     def yields_to_others(self, key: K, waiting_since: float | None) -> bool:
         """Whether a session of the key that came free should be closed for the sake of a starved key, rather than lent

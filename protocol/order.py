@@ -59,6 +59,17 @@ class Orders(Generic[K]):
         place.before.after, after.before = after, place.before
         place.before = place.after = place
 
+    def renew(self, name: Hashable, place: Place[K]) -> None:
+        """Put a place that is in this ring at its end."""
+        oldest = self._oldest[name]
+        if oldest is place:
+            self._oldest[name] = place.after
+        elif oldest.before is not place:
+            place.before.after, place.after.before = place.after, place.before
+            newest = oldest.before
+            newest.after = oldest.before = place
+            place.before, place.after = newest, oldest
+
     def oldest(self, name: Hashable, *, besides: K | None = None) -> K | None:
         """What has been in this ring the longest, other than `besides` (that very object); None if there is none."""
         place = self._oldest.get(name)

@@ -187,7 +187,10 @@ class PoolMachine(Upkeep[T]):
     @property
     def has_idle(self) -> bool:
         """Whether a session is open that nobody has."""
-        return any(not session.loans for session in self._available)
+        for session in self._available:  # noqa: SIM110 - `any` takes three times as long
+            if not session.loans:
+                return True
+        return False
 
     @property
     def is_unused(self) -> bool:

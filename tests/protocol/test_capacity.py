@@ -2,6 +2,7 @@
 
 import gc
 import tracemalloc
+from dataclasses import replace
 
 import pytest
 
@@ -181,6 +182,33 @@ def test_for_a_users_cap_only_the_same_user_makes_room_and_for_a_gateways_only_t
     pool.idle("east")
     pool.add("b", scope=BOB)
     assert pool(Reserve("b")) == [MakeRoom("east")]
+
+
+@pytest.mark.holds("L5")
+def test_a_key_that_is_idle_again_is_the_last_to_make_room_at_each_of_its_caps() -> None:
+    pool = Driven(sessions=6, per_user=2)
+    pool.idle("a", "a2")
+    pool.idle("b", scope=BOB)
+    pool.idle("talk", "talk2", scope=replace(ADAS_TALK, user=None))
+    pool.idle("c", scope=Scope("cy", None, "cy"))
+    for key in ("a", "talk", "nobody's"):
+        pool.now += 1
+        assert not pool.machine.idled(key, pool.now)
+    pool.add("a3")
+    pool.add("d", scope=Scope("dee", None, "ada"))
+    assert pool(Reserve("a3")) == [MakeRoom("a2")], "of ada's, all of whom her own cap holds up"
+    assert [pool(Reserve("d")) for _ in range(5)] == [[MakeRoom(key)] for key in ("b", "talk2", "c", "a", "talk")]
+
+
+@pytest.mark.holds("L3", "L5")
+def test_a_key_that_becomes_idle_is_asked_at_once_where_somebody_waits_however_it_is_said() -> None:
+    pool = Driven(sessions=1)
+    pool.add("a", "b")
+    pool(Reserve("a"))
+    pool(Reserve("b"))
+    assert pool.machine.idled("a", 9.0) == [MakeRoom("a")]
+    assert pool.machine.idled("a", 9.5) == []
+    assert pool(Returned("a")) == [Permit("b")]
 
 
 @pytest.mark.holds("L5")

@@ -113,7 +113,12 @@ class CapacityLife(RuleBasedStateMachine):
         if isinstance(event, Returned) and event.key in self.admitted and self.scopes[event.key].is_sticky:
             self.earmarked = self.scopes[event.key].tenant
         self.before(event)
-        for effect in self.machine.handle(event, now=self.now):
+        is_said_short = isinstance(event, Idled) and self.now % 2
+        for effect in (
+            self.machine.idled(event.key, self.now)
+            if isinstance(event, Idled) and is_said_short
+            else self.machine.handle(event, now=self.now)
+        ):
             match effect:
                 case Permit(key):
                     self.permit(key)

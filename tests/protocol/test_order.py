@@ -43,6 +43,16 @@ def test_one_that_left_and_comes_again_is_the_newest() -> None:
     assert orders.oldest("ring", besides="a") == "b"
 
 
+@pytest.mark.parametrize("renewed", ["a", "b", "c", "d"])
+def test_one_that_is_renewed_is_the_newest_and_the_others_keep_their_order(renewed: str) -> None:
+    orders, places = ring("a", "b", "c", "d")
+    orders.renew("ring", places[renewed])
+    for expected in [*(key for key in places if key != renewed), renewed]:
+        assert orders.oldest("ring") == expected
+        orders.remove("ring", places[expected])
+    assert not orders
+
+
 def test_one_that_is_alone_is_not_the_oldest_besides_itself() -> None:
     orders, _ = ring("a")
     assert orders.oldest("ring", besides="a") is None
@@ -122,17 +132,21 @@ def test_what_was_served_from_the_front_is_let_go_once_it_is_half_of_all() -> No
         assert (len(kept) == 100) is (number < 49), "not at every step, each of which would move all the others"
 
 
-@given(st.lists(st.tuples(st.sampled_from(["enter", "leave", "again"]), st.integers(0, 5)), max_size=40))
+@given(st.lists(st.tuples(st.sampled_from(["enter", "leave", "again", "renew"]), st.integers(0, 5)), max_size=40))
 def test_orders_are_lists(steps: list[tuple[str, int]]) -> None:
     orders = Orders[int]()
     places = {key: Place(key) for key in range(6)}
     model: dict[int, list[int]] = {0: [], 1: []}
     for step, key in steps:
         mine = model[key % 2]
-        if key in mine and step != "enter":
+        if key in mine and step == "renew":
+            mine.remove(key)
+            mine.append(key)
+            orders.renew(key % 2, places[key])
+        elif key in mine and step != "enter":
             mine.remove(key)
             orders.remove(key % 2, places[key])
-        if key not in mine and step != "leave":
+        if key not in mine and step not in {"leave", "renew"}:
             mine.append(key)
             orders.append(key % 2, places[key])
         for name, expected in model.items():
