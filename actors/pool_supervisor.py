@@ -66,7 +66,6 @@ class PoolSupervisor(Actor[SupervisorMessage]):
         "_learnt",
         "_machine",
         "_past_requests",
-        "_past_uses",
         "_registry",
         "_report_idle_at",
         "_sessions",
@@ -89,7 +88,7 @@ class PoolSupervisor(Actor[SupervisorMessage]):
         self._sessions: list[Session] = []
         self._learnt: Learnt | None = None
         self._timer: Timer | None = None
-        self._past_requests = self._past_uses = 0
+        self._past_requests = 0
         self._report_idle_at = 0.0
         self._is_shut = self._is_over = False
         # Made here and not in the first turn, which may come after somebody has read the figures. And not
@@ -202,7 +201,7 @@ class PoolSupervisor(Actor[SupervisorMessage]):
             self.key.name,
             machine.counts(now=now),
             http_requests=self._past_requests + sum(session.requests for session in self._sessions),
-            uses=self._past_uses + machine.all_uses,
+            uses=machine.all_uses,
             leases=HistogramSnapshot.of(ages, AGES) if ages else NO_LEASES,
             stateful=machine.is_stateful,
         )
@@ -373,7 +372,6 @@ class PoolSupervisor(Actor[SupervisorMessage]):
         self._past_requests += session.requests
         now = self._cell.system.now()
         uses = self._machine.uses(gone.session)
-        self._past_uses += uses
         if session.attempt is not None:  # whether it was open or not, nothing was heard of its server
             is_given_up = session.was_open or session.is_closing
             self._registry.tell(report.OpeningFailed(self, session.attempt, None if is_given_up else gone.error))

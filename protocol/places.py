@@ -85,17 +85,19 @@ class Places(Generic[T]):
         "_available",
         "_credentials_end",
         "_demand",
+        "_handed_over",
+        "_has_surplus",
         "_is_ending",
         "_is_lost",
         "_keeps_spares",
         "_key",
         "_named",
         "_openings",
+        "_past_uses",
         "_sessions",
         "_settings",
         "_waiting",
         "_wake_at",
-        "hits",
         "is_sticky",
     )
 
@@ -114,12 +116,24 @@ class Places(Generic[T]):
         self._is_ending = self._is_lost = False
         self._keeps_spares = settings.min_idle > 0 and not is_sticky
         self._wake_at = NEVER
-        self.hits: int = 0
+        self._has_surplus = False  # whether there may be more sessions than `max_size`, since that was lowered
+        self._handed_over: int = 0  # loans to callers that had waited
+        self._past_uses: int = 0  # of sessions that have ended
 
     @property
     def name(self) -> str:
         """What errors call the pool."""
         return self._named if isinstance(self._named, str) else self._named.name
+
+    @property
+    def all_uses(self) -> int:
+        """How often the key's sessions were lent, those that have ended included."""
+        return self._past_uses + sum(session.uses for session in self._sessions)
+
+    @property
+    def hits(self) -> int:
+        """How often one was lent at once. That is not counted where it happens, which is where it would cost."""
+        return self.all_uses - self._handed_over
 
     def lend(self, now: float, expires_at: float = NEVER) -> Loan | None:
         """Lend the open session that was used last, at `now`; None if none can be lent without more ado, which is for
@@ -131,7 +145,6 @@ class Places(Generic[T]):
         session = available[-1]
         if session.ends_at <= now or expires_at <= now:
             return None
-        self.hits += 1
         self._credentials_end = expires_at
         return self._lend(session, now, expires_at)
 
@@ -150,7 +163,7 @@ class Places(Generic[T]):
             or ends_at <= now
             or ends_at < self._wake_at
             or self._demand.is_starved
-            or len(self._sessions) > self._settings.max_size
+            or self._has_surplus
         ):
             return self._place_freed(session, now)
         if not session.loans:
@@ -224,7 +237,7 @@ class Places(Generic[T]):
             return [] if session.loans else self._move(session, _RETURNED)
         if session.ends_at <= now:
             return self._retire(session, session.end_reason)
-        if not session.loans and self._staying() > self._settings.max_size:
+        if self._has_surplus and not session.loans and self._staying() > self._settings.max_size:
             return self._retire(session, Retirement.RESIZED)
         # One that is shared may never be nobody's.
         if self._demand.is_starved and (not session.loans or session.places > 1) and self._yields(session):
@@ -238,6 +251,7 @@ class Places(Generic[T]):
                 effects.append(self._refuse_expired(ticket))
             else:
                 loan = self._lend(session, now, expires_at)
+                self._handed_over += 1
                 effects.append(Grant(ticket, session.number, loan, now - since))
         if not session.is_listed and len(session.loans) < session.places:
             session.is_listed = True

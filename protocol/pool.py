@@ -212,11 +212,6 @@ class PoolMachine(Upkeep[T]):
         )
         return (self._is_lost or has_state) and not self._is_ending
 
-    @property
-    def all_uses(self) -> int:
-        """How often the sessions that have not ended were lent."""
-        return sum(session.uses for session in self._sessions)
-
     def uses(self, number: int) -> int:
         """How often that session was lent."""
         return self._session(number).uses
@@ -266,7 +261,6 @@ class PoolMachine(Upkeep[T]):
             return [*effects, Refuse(ticket, lost), *self._follow_up(now)]
         self._credentials_end = expires_at
         if self._available:
-            self.hits += 1
             loan = self._lend(self._available[-1], now, expires_at)
             effects.append(Grant(ticket, loan.session.number, loan, 0.0))
             return [*effects, *self._follow_up(now)] if self._keeps_spares else effects
@@ -308,6 +302,7 @@ class PoolMachine(Upkeep[T]):
         self._keeps_spares = settings.min_idle > 0 and not self.is_sticky
         effects: list[PoolEffect[T]] = []
         surplus = self._staying() - self._most
+        self._has_surplus = surplus > 0
         for session in self._idle()[: max(0, surplus)]:
             effects += self._retire(session, Retirement.RESIZED)
         effects += self._follow_up(now)

@@ -208,6 +208,8 @@ class Supply(Places[T]):
         ticket = self._openings.get(session.number)
         self._move(session, SessionEvent.GONE)
         self._sessions.remove(session)
+        self._past_uses += session.uses
+        self._has_surplus = self._has_surplus and self._staying() > self._settings.max_size
         self._empty_since = now  # read only while there is no session
         if session.loans:
             self._asked_at = now

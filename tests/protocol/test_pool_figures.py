@@ -92,6 +92,9 @@ def test_the_figures_tell_what_is_lent_waits_and_is_reserved_and_since_when_at_t
     assert (pool.machine.uses(1), pool.machine.uses(2), pool.machine.uses(3)) == (1, 2, 0)
     assert (pool.machine.opened_at(1), pool.machine.opened_at(2)) == (0.0, 2.0)
     assert not pool.machine.is_unused
+    pool(SessionGone(2))
+    granted(pool(Release(first, busy=False))[:1], "dee", 1)
+    assert (pool.machine.all_uses, pool.machine.hits) == (4, 1), "what was lent stays lent, and dee had waited"
 
 
 def test_what_broke_or_could_not_be_opened_is_counted() -> None:
