@@ -163,6 +163,10 @@ class EventBody(httpx2.AsyncByteStream):
                 await self._end(error)
         return self._ready.popleft()
 
+    def put_back(self, part: bytes) -> None:
+        """Let what was read be read again."""
+        self._ready.appendleft(part)
+
     async def _end(self, error: Exception | None) -> None:
         parts, self._parts = self._parts, None
         ended = self._ended

@@ -21,14 +21,14 @@ from typing import Any, Final
 import anyio
 import httpx2
 from anyio.abc import TaskGroup
-from mcp_types import JSONRPCError, JSONRPCResponse
+from mcp_types import JSONRPCError, JSONRPCResponse, RequestId
 from typing_extensions import override
 
 from actors.body import EventBody, Malformed, TooLarge, take
 from actors.envelope import NOTHING, Envelope, answers, envelope_of, error_answer, read_message
 from actors.event_source import Event
 from actors.exchange import Exchange, current_exchange, fault_of, retry_after
-from actors.post import Post
+from actors.post import Post, put_on, with_query
 from actors.presence import SESSION_ID, Presence
 from actors.streamed import StreamedAnswer, judge_loose
 from actors.verdict import (
@@ -43,7 +43,6 @@ from actors.verdict import (
     with_body,
 )
 from protocol.fault import Fault, FaultKind
-from protocol.keys import NOT_FORWARDED
 
 ASIDE_TIMEOUT: Final = 5.0
 """Seconds that a message which nobody waits for may take."""
@@ -65,13 +64,14 @@ class Guard(httpx2.AsyncBaseTransport):
 
     Attributes:
         headers: those of the newest lease.
-        connecting: while true, a server that cannot be reached is not tried again: the first fault answers all that
-            follows.
+        connecting: while true, the first failure to reach the server answers all that follows.
         aside: where messages that nobody waits for are sent; None sends them in line.
         requests: how many requests were sent.
         proven: called when the server has answered for the first time.
-        is_proven: whether the server has answered anything. Until then a fault is one of connecting, also where no
-            handshake is needed.
+        is_proven: whether the server has answered anything. Until then a fault is one of connecting, handshake or not.
+        session_id: the server's id of the session; None if it gave none.
+        is_introducing: whether the end of a handshake is still to be sent, before anything else.
+        received: responses that have come already, by the ids of the requests that will be sent for them.
     """
 
     def __init__(
@@ -90,6 +90,9 @@ class Guard(httpx2.AsyncBaseTransport):
         self.requests = 0
         self.is_proven = False
         self.proven: Callable[[], None] | None = None
+        self.session_id: str | None = None
+        self.is_introducing = False
+        self.received: dict[RequestId, httpx2.Response] = {}
         self.max_body = max_body
         self._beneath = beneath
         self._report = report
@@ -104,7 +107,7 @@ class Guard(httpx2.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         exchange = current_exchange.get()
         try:
-            self._dress(request, exchange)
+            put_on(request, exchange, self.headers)
             return await self._handle(request, exchange)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the affair of this exchange alone
             step = exchange.step if exchange is not None else "message"
@@ -115,11 +118,15 @@ class Guard(httpx2.AsyncBaseTransport):
             envelope = envelope_of(await request.aread())
             if envelope.id is None:
                 return await self._tell(request, envelope)
+            if self.received and (response := self.received.pop(envelope.id, None)) is not None:
+                return response
             if envelope.method == "initialize":
                 # It negotiates. A session that does so anew would name what it spoke before.
                 for name in ("mcp-protocol-version", "mcp-method"):
                     request.headers.pop(name, None)
-            return await self._ask(Post(request, exchange, self._step(exchange, envelope), envelope))
+            names_itself = self.connecting and envelope.method is not None
+            step = envelope.method or "message" if exchange is None or names_itself else exchange.step
+            return await self._ask(Post(request, exchange, step, envelope))
         if request.method == "GET":
             return await self._get(request)
         return await self._end(request)
@@ -129,6 +136,14 @@ class Guard(httpx2.AsyncBaseTransport):
         await self._beneath.aclose()
 
     # --- requests
+
+    async def ask(self, post: Post) -> httpx2.Response:
+        """Send a request whose outside is known. Never raises, as `handle_async_request`."""
+        try:
+            put_on(post.request, post.exchange, self.headers)
+            return await self._ask(post)
+        except Exception as error:  # noqa: BLE001 - as above
+            return self._stand_in(post, self._fault_of(error, post.step))
 
     async def _ask(self, post: Post) -> httpx2.Response:
         """A request whose answer somebody waits for."""
@@ -151,6 +166,9 @@ class Guard(httpx2.AsyncBaseTransport):
             return await self._redirected(post, response)
         if post.exchange is not None:
             post.exchange.was_answered = True
+        if post.envelope.method == "initialize":
+            self.session_id = response.headers.get(SESSION_ID) or self.session_id
+            self.is_introducing = True
         return await self._read(post, response)
 
     async def _read(self, post: Post, response: httpx2.Response) -> httpx2.Response:
@@ -176,6 +194,7 @@ class Guard(httpx2.AsyncBaseTransport):
             return self._stand_in(post, self._fault(FaultKind.MALFORMED, post.step, what))
         self._prove()
         if isinstance(message, JSONRPCResponse):
+            post.result = message.result
             self._note_result(post, message.result)
         if isinstance(message, JSONRPCError):
             # With an error status the SDK takes an answer without an id as one to this request.
@@ -183,7 +202,12 @@ class Guard(httpx2.AsyncBaseTransport):
         return with_body(response, httpx2.ByteStream(body))
 
     async def _read_events(self, post: Post, response: httpx2.Response) -> httpx2.Response:
-        answer = StreamedAnswer(lambda result: self._note_result(post, result))
+        def noted(result: dict[str, Any]) -> None:
+            if not answer.may_come:  # nothing came before it
+                post.result = result
+            self._note_result(post, result)
+
+        answer = StreamedAnswer(noted)
 
         async def ended(error: Exception | None) -> bytes:
             if answer.is_there or (error is None and answer.may_come):
@@ -234,6 +258,7 @@ class Guard(httpx2.AsyncBaseTransport):
         tasks = self.aside
         if envelope.method == "notifications/initialized":
             await self._deliver(request)  # what follows it must not overtake it
+            self.is_introducing = False
         elif tasks is not None and self._aside < ASIDE_LIMIT:
             self._aside += 1
             tasks.start_soon(self._tell_aside, request)
@@ -293,8 +318,7 @@ class Guard(httpx2.AsyncBaseTransport):
                 await self._presence.is_lost(request, step)
             return b""
 
-        post = Post(request, None, step, NOTHING)
-        return await self._streaming(post, response, judge_loose, ended)
+        return await self._streaming(Post(request, None, step, NOTHING), response, judge_loose, ended)
 
     # --- faults
 
@@ -363,35 +387,14 @@ class Guard(httpx2.AsyncBaseTransport):
     def _fault_of(self, error: Exception, step: str) -> Fault:
         return fault_of(error, step, at_connect=self.connecting or not self.is_proven)
 
-    # --- the session
-
     def _knows_session(self, request: httpx2.Request) -> bool:
         """Whether this request is one of a session that the server keeps."""
         return SESSION_ID in request.headers
 
     # --- what goes out
 
-    def _dress(self, request: httpx2.Request, exchange: Exchange | None) -> None:
-        headers = self.headers if exchange is None or exchange.headers is None else exchange.headers
-        for name, value in headers.items():
-            plain = name.lower()
-            if plain not in NOT_FORWARDED and not plain.startswith("mcp-"):
-                request.headers[name] = value
-
-    def _step(self, exchange: Exchange | None, envelope: Envelope) -> str:
-        if exchange is None:
-            return envelope.method or "message"
-        return envelope.method or exchange.step if self.connecting else exchange.step
-
     async def _send(self, request: httpx2.Request) -> httpx2.Response:
         self.requests += 1
         if self._query is not None and not request.url.query:
-            # It is kept from the client above, which logs the addresses of its requests.
-            request = httpx2.Request(
-                request.method,
-                request.url.copy_with(query=self._query),
-                headers=request.headers,
-                stream=request.stream,
-                extensions=request.extensions,
-            )
+            request = with_query(request, self._query)
         return await self._beneath.handle_async_request(request)

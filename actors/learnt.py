@@ -8,6 +8,7 @@ What was learnt may have become wrong. So a session that recalls it negotiates a
 the tools anew when an answer does not fit them.
 """
 
+import copy
 import json
 import math
 from collections.abc import Callable
@@ -109,7 +110,8 @@ class Recollection:
         self.is_confirmed = True
         try:
             if envelope.method == "tools/list" and envelope.is_whole_list:
-                self.learnt.schemas = types.ListToolsResult.model_validate(result, by_name=False)
+                # The one who asked may be given this very result, and change it.
+                self.learnt.schemas = types.ListToolsResult.model_validate(copy.deepcopy(result), by_name=False)
             elif envelope.method == "server/discover" and self.learnt.discovery is not None:
                 self.learnt.discovery = types.DiscoverResult.model_validate(result, by_name=False)
         except ValidationError:

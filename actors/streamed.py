@@ -43,9 +43,9 @@ class StreamedAnswer:
             message = read_message(text)
             if message is None:
                 raise Malformed("an event that is no JSON-RPC message")
-            self.may_come = True
             if isinstance(message, JSONRPCResponse):
                 self._noted(message.result)
+            self.may_come = True
             self.is_there = self.is_there or isinstance(message, (JSONRPCResponse, JSONRPCError))
         return event.raw
 

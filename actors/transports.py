@@ -21,6 +21,7 @@ from actors.guard import Guard
 from actors.http_client import ThroughClient, beneath, make_way, outer_client
 from actors.incoming import Incoming
 from actors.learnt import NOT_UNDERSTOOD, Recollection
+from actors.shortcut import shorten
 from actors.sse import SseGuard, sse
 from actors.streamable_http import streamable_http
 from actors.tls import TlsContexts
@@ -36,15 +37,22 @@ class Way:
         guard: the kind of guard beneath it.
         transport: makes the SDK's transport to an address over a client.
         modes: how the era can be agreed on over it, and what that means; others are refused.
+        is_request_and_response: whether each request has a response of its own, which calls may take a short way to.
     """
 
     guard: type[Guard]
     transport: Callable[[str, httpx2.AsyncClient], Transport]
     modes: Mapping[str, str]
+    is_request_and_response: bool = False
 
 
 WAYS: Final[Mapping[str, Way]] = {
-    "streamable-http": Way(Guard, streamable_http, {"auto": "auto", "legacy": "legacy", "2026-07-28": "2026-07-28"}),
+    "streamable-http": Way(
+        Guard,
+        streamable_http,
+        {"auto": "auto", "legacy": "legacy", "2026-07-28": "2026-07-28"},
+        is_request_and_response=True,
+    ),
     # It is older than `server/discover`: there is nothing to be asked.
     "sse": Way(SseGuard, sse, {"auto": "legacy", "legacy": "legacy"}),
 }
@@ -181,6 +189,9 @@ class _Opener:
             cache=self._recollection.cache(upstream.address),
         )
         await stack.enter_async_context(client)
+        # A client of the user's may stop the clock of the SDK's request, while somebody logs in.
+        if self._way.is_request_and_response and not isinstance(transport, ThroughClient):
+            shorten(client, guard, upstream.address, http, stack)
         return client, guard
 
     async def _handle(self, message: IncomingMessage) -> None:
