@@ -1,7 +1,7 @@
 """The short way of a call: from the SDK's session straight to the guard, in the task that makes it.
 
 Nearly every request is answered at once, by JSON or by an event stream that holds nothing but the answer. For those the
-SDK's streams and tasks between its session and the wire, five task switches and two parses, are most of what a call
+SDK's streams and tasks between its session and the wire and a second parse, are a third of what a call
 costs. So such a request is sent from here. What comes back in any other shape, an error, a redirect, a stream that says
 something else first or can be resumed, is given to the SDK as if its own request had brought it, under the same id; and
 what asks for more than an answer (progress, resumption, a stream of its own) goes the SDK's way from the start. What
