@@ -95,6 +95,8 @@ def test_the_figures_tell_what_is_lent_waits_and_is_reserved_and_since_when_at_t
     pool(SessionGone(2))
     granted(pool(Release(first, busy=False))[:1], "dee", 1)
     assert (pool.machine.all_uses, pool.machine.hits) == (4, 1), "what was lent stays lent, and dee had waited"
+    pool(SessionGone(1))
+    assert (pool.machine.all_uses, pool.machine.hits) == (4, 1)
 
 
 def test_what_broke_or_could_not_be_opened_is_counted() -> None:

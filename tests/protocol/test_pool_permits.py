@@ -15,6 +15,7 @@ from protocol.pool_messages import (
     Refuse,
     Release,
     Reserve,
+    Resize,
     Return,
     SessionBroke,
     SessionGone,
@@ -24,7 +25,7 @@ from protocol.pool_messages import (
     Yielded,
 )
 from protocol.session import Retirement
-from tests.protocol.driven_pool import Driven, Elsewhere, closed, granted
+from tests.protocol.driven_pool import Driven, Elsewhere, closed, granted, quiet
 
 DOWN = ConnectFailed("nothing listens there", step="connect")
 
@@ -75,6 +76,29 @@ def test_a_refusal_is_told_to_the_one_that_it_is_for_and_not_to_those_who_have_w
     assert pool(PermitGranted()) == [Open(2, "cy")]
     assert pool(SessionGone(2, DOWN)) == [Return(), Refuse("cy", DOWN)]
     assert pool(SessionGone(1, DOWN)) == [Return(), Refuse("ada", DOWN)]
+
+
+@pytest.mark.holds("L5")
+def test_a_spare_is_asked_for_as_one_while_some_wait_whom_an_attempt_for_others_will_serve() -> None:
+    pool = Driven(places=2, min_idle=1, breaker_ceiling=30.0)
+    assert pool(Acquire("ada")) == [Reserve("ada"), Reserve(None)]
+    assert pool(Acquire("bob")) == []
+    assert pool(PermitRefused()) == []
+    assert pool(PermitGranted()) == [Open(1, "ada")]
+    assert pool.tick(at=30.0) == [Reserve(None)]
+
+
+@pytest.mark.holds("L5")
+def test_of_too_many_sessions_each_that_comes_back_ends_until_there_are_no_more_than_may_be() -> None:
+    pool = Driven(max_size=4)
+    loans = [pool.open(name) for name in ("ada", "bob", "cy", "dee")]
+    assert pool(Resize(quiet(max_size=1))) == []
+    assert pool(SessionGone(1)) == [Return()]
+    assert pool(Release(loans[1], busy=False)) == closed(2, Retirement.RESIZED)
+    assert pool(SessionGone(2)) == [Return()]
+    assert pool(Release(loans[2], busy=False)) == closed(3, Retirement.RESIZED)
+    assert pool(SessionGone(3)) == [Return()]
+    assert pool(Release(loans[3], busy=False)) == []
 
 
 @pytest.mark.holds("L2", "L3")
