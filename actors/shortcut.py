@@ -1,8 +1,8 @@
 """The short way of a call: from the SDK's session straight to the guard, in the task that makes it.
 
 Nearly every request is answered at once, by JSON or by an event stream that holds nothing but the answer. For those the
-SDK's streams and tasks between its session and the wire and a second parse, are a third of what a call
-costs. So such a request is sent from here. What comes back in any other shape, an error, a redirect, a stream that says
+SDK's streams and tasks between its session and the wire, and a second parse, are a third of what a call costs. So such
+a request is sent from here. What comes back in any other shape, an error, a redirect, a stream that says
 something else first or can be resumed, is given to the SDK as if its own request had brought it, under the same id; and
 what asks for more than an answer (progress, resumption, a stream of its own) goes the SDK's way from the start. What
 that all means stays its affair alone.
@@ -110,8 +110,8 @@ class Shortcut:
         if post.result is not None:
             return post.result
         if response is not None:
-            options["timeout"] = max(0.0, deadline - anyio.current_time())
-            return await self._hand_over(name, response, method, params, options)
+            left: CallOptions = {**options, "request_id": name, "timeout": max(0.0, deadline - anyio.current_time())}
+            return await self._hand_over(name, response, method, params, left)
         if self._is_closed:
             raise MCPError(CONNECTION_CLOSED, "Connection closed")
         await self._take_back(name, options, f"not answered within {seconds} s", shield=False)
@@ -166,7 +166,7 @@ class Shortcut:
         """Let the SDK make of a response what it will."""
         self._guard.received[name] = response
         try:
-            return await self._beneath.send_raw_request(method, params, {**options, "request_id": name})
+            return await self._beneath.send_raw_request(method, params, options)
         finally:
             if (left := self._guard.received.pop(name, None)) is not None:
                 with anyio.CancelScope(shield=True):
