@@ -14,7 +14,7 @@ from actors.effect import Cancelled, Effect, Failed, Outcome, Succeeded
 from actors.inspection import ActorStatus, Statistics
 from actors.letters import DeadLetter, DeadLetters
 from actors.ref import Ref, Terminated
-from actors.reply import AskerGone, Reply, Unclaimed
+from actors.reply import AskerGone, Reply, Unclaimed, Unheard
 from actors.supervisor import DeleteChild, RestartChild, StartChild, Supervisor, TerminateChild, WhichChildren
 from actors.system import System, open_system
 from actors.thread import FromThread
@@ -157,6 +157,7 @@ __all__ = [
     "Transports",
     "TroupeError",
     "Unclaimed",
+    "Unheard",
     "UnknownChild",
     "Upstream",
     "WhichChildren",

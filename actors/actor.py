@@ -14,7 +14,7 @@ from actors.effect import Effect, Outcome
 from actors.letters import DeadLetters
 from actors.named import NamedRef, resolve
 from actors.ref import Ref, Terminated
-from actors.reply import ANSWERED, AskerGone, Reply, Unclaimed
+from actors.reply import ANSWERED, AskerGone, Reply, Unclaimed, Unheard
 from actors.timer import Timer
 from protocol.errors import InvalidSettings, MailboxFull, NoTurn
 from protocol.mailbox import Mailbox
@@ -26,7 +26,7 @@ M = TypeVar("M")
 N = TypeVar("N")
 T = TypeVar("T")
 
-Signal = Terminated | AskerGone | Unclaimed
+Signal = Terminated | AskerGone | Unclaimed | Unheard
 
 
 class _Unspawned:
@@ -91,7 +91,9 @@ class Actor(Generic[M]):
         raise NotImplementedError(f"{type(self).__name__} has no `receive`, and was sent {type(message).__name__}")
 
     def signal(self, signal: Signal) -> None:
-        """Handle what the runtime has to say: `Terminated`, `AskerGone`, `Unclaimed`. Ignored unless overridden."""
+        """Handle what the runtime has to say: `Terminated`, `AskerGone`, `Unclaimed`, `Unheard`. Ignored unless
+        overridden.
+        """
 
     def draining(self) -> None:
         """What was queued before `drain` has been handled. Stops the actor unless overridden.

@@ -7,8 +7,8 @@ pump, a task of the system, so that a long chain of messages cannot hold up the 
 message.
 
 What the runtime itself has to do (first turns, stops, the ends of effects) has a lane of its own that is served first.
-What it has to *say* (`Terminated`, `AskerGone`, `Unclaimed`) goes through the queue like every message, so that an
-actor's last words arrive before the news of its end.
+What it has to *say* (`Terminated`, `AskerGone`, `Unclaimed`, `Unheard`) goes through the queue like every message, so
+that an actor's last words arrive before the news of its end.
 """
 
 from asyncio import CancelledError

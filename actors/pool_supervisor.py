@@ -28,13 +28,13 @@ from actors.key_statistics import NO_LEASES, KeyStats
 from actors.lease import CallRefused, Lease
 from actors.openings import plan_of
 from actors.ref import Ref, Terminated
-from actors.reply import AskerGone, Reply, Unclaimed
+from actors.reply import AskerGone, Reply, Unclaimed, Unheard
 from actors.session import CheckSession, CloseSession, Session, SessionFaulted, SessionProven, SessionReady
 from actors.supervisor_messages import EndKey, NeverAsked, ReportIdle, SupervisorMessage
 from actors.timer import Timer
 from protocol import pool_messages as pool
 from protocol.breakers import Attempt
-from protocol.errors import ConnectFailed, ConversationEnded
+from protocol.errors import ConnectFailed, ConversationEnded, SessionStateLost
 from protocol.fault import FaultKind
 from protocol.histogram import AGES, HistogramSnapshot
 from protocol.loan import Loan
@@ -181,6 +181,8 @@ class PoolSupervisor(Actor[SupervisorMessage]):
                 self._handle(pool.Withdraw(reply))
             case Unclaimed(_, Lease() as lease):
                 lease.release()
+            case Unheard(_, SessionStateLost()):
+                self._handle(pool.Untold())
             case Terminated(ref, reason):
                 self._session_crashed(ref, reason)
             case _:

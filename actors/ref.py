@@ -65,7 +65,8 @@ class Ref(Generic[M_contra]):
             Exception: whatever the actor failed the reply with.
 
         Cancellation: nothing is lost. A request not handled yet is dropped; an actor that keeps the reply is told
-            `AskerGone`; an answer that was given but not taken goes back to the actor, as `Unclaimed`.
+            `AskerGone`; an answer that was given but not taken goes back to the actor, as `Unclaimed`, and an
+            error as `Unheard`.
         """
         raise NotImplementedError
 

@@ -87,7 +87,7 @@ class Reply(Generic[R]):
             self.holder.signal(Unclaimed(self, value))
 
     def fail(self, error: Exception) -> None:
-        """Raise `error` in the asker; if the asker has gone, do nothing.
+        """Raise `error` in the asker. If the asker has gone, it comes back to the actor as a signal, `Unheard`.
 
         Raises:
             WrongThread: this is not the thread that runs the system.
@@ -99,6 +99,8 @@ class Reply(Generic[R]):
             self.state = FAILED
             self.value = error
             self._filled()
+        elif self.state is GONE:
+            self.holder.signal(Unheard(self, error))
 
     def _filled(self) -> None:
         if self.event is not None:
@@ -154,6 +156,8 @@ class Reply(Generic[R]):
         self.is_open = False
         if state is ANSWERED:
             self.holder.signal(Unclaimed(self, self.value))
+        elif state is FAILED:
+            self.holder.signal(Unheard(self, self.value))
         elif state is PENDING and self.kept:
             self.holder.replies = without_link(self.holder.replies, self)
             self.holder.signal(AskerGone(self))
@@ -175,3 +179,11 @@ class Unclaimed:
 
     reply: Reply[Any]
     value: Any
+
+
+@message
+class Unheard:
+    """Signal: an error that its asker did not live to hear, given back to the actor that failed the reply with it."""
+
+    reply: Reply[Any]
+    error: Exception

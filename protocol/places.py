@@ -140,7 +140,7 @@ class Places(Generic[T]):
         `Acquire`. Where spares are kept none can: one that is lent may have to be made up for.
         """
         available = self._available
-        if not available or self._keeps_spares:
+        if not available or self._keeps_spares or self._is_lost:
             return None
         session = available[-1]
         if session.ends_at <= now or expires_at <= now:

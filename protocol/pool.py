@@ -14,7 +14,8 @@ The rules
 - How many loans a session may have is told with its opening: one if its server keeps state in it, `shared_leases` if
   not; `places` overrides that. Before its first session has opened a key goes by one.
 - A sticky key has one session, with a place for every call of its conversation. When a stateful one that was used is
-  lost, the next `Acquire` is refused with `SessionStateLost`, and the one after opens another.
+  lost, the next `Acquire` is refused with `SessionStateLost`, and the one after opens another. If whoever was refused
+  had gone before they heard of it, the conversation is still to be told.
 - Upkeep is done when a `Tick` comes; the machine says with `Wake` when the next one is due at the latest, and never
   on a caller's way.
 - What an idle spare is worth: a permit that only a spare needs is asked for as such, an opening that failed or a spare
@@ -63,6 +64,7 @@ from protocol.pool_messages import (
     T,
     Tick,
     Unreserve,
+    Untold,
     Wake,
     Withdraw,
 )
@@ -138,6 +140,8 @@ class PoolMachine(Upkeep[T]):
                     return NOTHING
                 self._unqueue(ticket)
                 return self._follow_up(now)
+            case Untold():
+                return self._untold(now)
             case CallsEnded(loan):
                 return self._loan_over(loan, LoanEvent.CALLS_ENDED, now)
             case CallsOverdue(loan):
@@ -255,10 +259,7 @@ class PoolMachine(Upkeep[T]):
             return [*effects, self._refuse_expired(ticket), *self._follow_up(now)]
         if self._is_lost:
             self._is_lost = False
-            lost = SessionStateLost(
-                f"the session of {self.name} has ended, and what its server kept in it: the next call opens a new one"
-            )
-            return [*effects, Refuse(ticket, lost), *self._follow_up(now)]
+            return [*effects, self._tell_loss(ticket), *self._follow_up(now)]
         self._credentials_end = expires_at
         if self._available:
             loan = self._lend(self._available[-1], now, expires_at)
@@ -272,6 +273,21 @@ class PoolMachine(Upkeep[T]):
             self._waiting = {}
         self._waiting[ticket] = now, expires_at
         return [*effects, *self._supply(now)]
+
+    def _tell_loss(self, ticket: T) -> Refuse[T]:
+        lost = SessionStateLost(
+            f"the session of {self.name} has ended, and what its server kept in it: the next call opens a new one"
+        )
+        return Refuse(ticket, lost)
+
+    def _untold(self, now: float) -> list[PoolEffect[T]]:
+        if self._is_ending:
+            return []
+        if self._waiting:
+            ticket, _, _ = self._oldest_waiter()
+            return [self._tell_loss(ticket), *self._follow_up(now)]
+        self._is_lost = True
+        return self._wake(now)
 
     # --- places for others, and ends
 

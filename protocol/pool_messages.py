@@ -35,6 +35,11 @@ class Withdraw(Generic[T]):
 
 
 @message
+class Untold(Answer):
+    """The caller that was refused with `SessionStateLost` had gone before it heard of that."""
+
+
+@message
 class Release(Answer):
     """A lease is over. `busy`: calls made under it have not ended yet."""
 
@@ -169,6 +174,7 @@ class Shut(Answer):
 PoolEvent = (
     Acquire[T]
     | Withdraw[T]
+    | Untold
     | Release
     | CallsEnded
     | CallsOverdue

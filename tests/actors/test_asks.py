@@ -9,7 +9,7 @@ import trio
 
 from actors import Actor, Mailbox, Ref, Unclaimed, open_system
 from actors.cell import ASKS_BETWEEN_YIELDS, Cell
-from actors.reply import AskerGone
+from actors.reply import AskerGone, Unheard
 from protocol.errors import ActorStopped, AskTimeout, NoReply
 from tests.actors.notebook import Answer, Forget, Keep, Note, Notebook, NotebookMessage, Read
 
@@ -100,6 +100,30 @@ async def test_an_answer_given_to_a_task_that_asyncio_cancels_before_it_wakes_co
         with pytest.raises(asyncio.CancelledError):
             await asking
         assert [signal.value for signal in notebook.signals if isinstance(signal, Unclaimed)] == ["granted"]
+
+
+@pytest.mark.holds("L2", "L9")
+async def test_an_error_given_to_an_asker_that_was_cancelled_before_comes_back() -> None:
+    async with open_system() as system:
+        notebook, error = Notebook(), ValueError("told once")
+        ref = system.spawn(notebook, name="notebook")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ref.ask, Keep())
+            await anyio.wait_all_tasks_blocked()
+            tasks.cancel_scope.cancel()
+            notebook.kept[0].fail(error)  # to a task that is to be cancelled as soon as it runs
+        assert notebook.signals == [Unheard(notebook.kept[0], error)]
+
+
+async def test_an_error_given_to_an_asker_that_has_gone_comes_back() -> None:
+    async with open_system() as system:
+        notebook = Notebook()
+        ref = system.spawn(notebook, name="notebook")
+        with pytest.raises(AskTimeout):
+            await ref.ask(Keep(), timeout=0.01)
+        error = ValueError("too late")
+        notebook.kept[0].fail(error)
+        assert notebook.signals[1:] == [Unheard(notebook.kept[0], error)]
 
 
 async def test_a_kept_reply_that_was_answered_is_not_held_on_to() -> None:

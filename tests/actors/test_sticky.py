@@ -2,6 +2,7 @@
 # pyright: reportPrivateUsage=false
 
 from collections.abc import Callable
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
@@ -204,6 +205,25 @@ async def test_a_conversation_that_lost_its_state_is_told_once_and_then_has_a_ne
         assert server.closed >= 1
         assert await number_of(pool, user="ada", session_id="talk") >= 1
         assert await number_of(pool, user="ada", session_id="talk") >= 1
+
+
+@pytest.mark.holds("L9")
+async def test_a_loss_that_its_caller_was_cancelled_before_hearing_of_is_told_to_the_next() -> None:
+    server = FakeServer()
+    async with open_pool(connector=server) as pool:
+        assert await number_of(pool, user="ada", session_id="talk") == 0
+        server.reports[0](BROKEN)
+        await settled()
+        async with anyio.create_task_group() as tasks:
+            pool._system.is_busy = True  # as while the pump has yet to finish what a dispatch had no time for
+            tasks.start_soon(partial(pool.acquire, ECHO, user="ada", session_id="talk"))
+            await anyio.wait_all_tasks_blocked()
+            tasks.cancel_scope.cancel()
+            pool._system.is_busy = False
+            pool.reset_breakers()  # with this all that was queued is handled, before the task has run again
+        with pytest.raises(SessionStateLost):
+            await pool.acquire(ECHO, user="ada", session_id="talk")
+        assert await number_of(pool, user="ada", session_id="talk") == 1
 
 
 @pytest.mark.holds("L9")

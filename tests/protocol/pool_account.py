@@ -37,6 +37,7 @@ from protocol.pool_messages import (
     SessionGone,
     Tick,
     Unreserve,
+    Untold,
     Wake,
     Yielded,
 )
@@ -114,6 +115,7 @@ class PoolAccount:
         self.failed_for: int | None = None  # whom an attempt was for that has failed now
         self.answers: list[PermitGranted | PermitRefused] = []  # those that are under way to the key
         self.permits = 0  # given out by the pool as a whole
+        self.told = 0  # how often `SessionStateLost` was told, and may not have been heard
         self.is_owed = self.is_shut = self.has_left = self.is_over = False
         self.event: PoolEvent[int] = Tick()
         self.seen = Counter[str]()
@@ -221,12 +223,13 @@ class PoolAccount:
         return next((ticket for ticket in self.waiting if ticket not in attended), None)
 
     def refused(self, ticket: int, error: Exception) -> None:
-        newest = next(reversed(self.waiting))
+        oldest, newest = next(iter(self.waiting)), next(reversed(self.waiting))
         expires_at = self.waiting.pop(ticket)  # L2: known to wait, so neither granted, refused nor withdrawn before
         self.seen[type(error).__name__] += 1
         match error:
             case SessionStateLost():
-                assert ticket == newest
+                assert ticket == (oldest if isinstance(self.event, Untold) else newest)
+                self.told += 1
                 assert self.is_owed  # L9
                 self.is_owed = False
             case PoolFull():

@@ -34,6 +34,7 @@ from protocol.pool_messages import (
     SessionOpened,
     Shut,
     Tick,
+    Untold,
     Withdraw,
 )
 from protocol.session import Retirement
@@ -96,6 +97,18 @@ class PoolLife(PoolAccount):
             ticket = random.choice(list(self.waiting))
             del self.waiting[ticket]
             self.send(Withdraw(ticket))
+
+    def not_hear_of_a_loss(self, random: Random) -> None:
+        if not self.told:
+            return
+        self.told -= 1
+        if self.is_ending:
+            assert not self.send(Untold())
+            return
+        self.is_owed = True
+        was_waiting = bool(self.waiting)
+        self.send(Untold())
+        assert self.is_owed is not was_waiting, "the oldest waiter is told, or else whoever comes next"
 
     def release(self, random: Random) -> None:
         if not self.held:
@@ -305,6 +318,7 @@ class PoolLife(PoolAccount):
 ACTS: Final[dict[Callable[[PoolLife, Random], None], int]] = {
     PoolLife.acquire: 36,
     PoolLife.withdraw: 4,
+    PoolLife.not_hear_of_a_loss: 2,
     PoolLife.release: 30,
     PoolLife.settle: 12,
     PoolLife.abandon: 2,

@@ -21,7 +21,9 @@ from protocol.pool_messages import (
     SessionBroke,
     SessionGone,
     SessionOpened,
+    Shut,
     Unreserve,
+    Untold,
     Withdraw,
 )
 from protocol.session import Retirement, SessionState
@@ -284,6 +286,39 @@ def test_a_conversation_that_lost_its_state_is_told_once_and_the_next_call_opens
     assert pool(SessionGone(1)) == [Return(), Reserve("cy")]
     pool(PermitGranted())
     granted(pool(SessionOpened(2)), "cy", 2)
+
+
+@pytest.mark.holds("L9")
+def test_a_loss_that_nobody_heard_of_is_told_to_whoever_comes_next_also_where_a_session_is_open_again() -> None:
+    pool = Driven(is_sticky=True)
+    pool(Release(pool.open("ada"), busy=False))
+    assert pool(Untold()) == []
+    assert pool.machine.lend(pool.now) is None
+    assert isinstance(refused(pool(Acquire("cy")), "cy"), SessionStateLost)
+    pool.hit("cy", 1)
+
+
+@pytest.mark.holds("L9")
+def test_a_loss_that_nobody_heard_of_is_told_to_the_oldest_of_those_who_wait() -> None:
+    pool = Driven(is_sticky=True)
+    pool(Release(pool.open("ada"), busy=False))
+    pool(SessionBroke(1))
+    assert isinstance(refused(pool(Acquire("bob")), "bob"), SessionStateLost)
+    pool(Acquire("cy"))
+    pool(Acquire("dee"))
+    pool(SessionGone(1))
+    assert isinstance(refused(pool(Untold()), "cy"), SessionStateLost)
+    pool(PermitGranted())
+    granted(pool(SessionOpened(2)), "dee", 2)
+
+
+@pytest.mark.holds("L9")
+def test_a_loss_that_nobody_heard_of_is_nobodys_once_the_pool_is_shut() -> None:
+    pool = Driven(is_sticky=True)
+    pool(Release(pool.open("ada"), busy=False))
+    pool(Shut())
+    assert pool(Untold()) == []
+    assert not pool.machine.owes_loss
 
 
 @pytest.mark.holds("L9")

@@ -44,6 +44,11 @@ class AnyLife(RuleBasedStateMachine):
     def withdraw(self, random: Random) -> None:
         self.life.withdraw(random)
 
+    @precondition(lambda self: self.life.told)
+    @rule(random=randoms)
+    def not_hear_of_a_loss(self, random: Random) -> None:
+        self.life.not_hear_of_a_loss(random)
+
     @precondition(lambda self: self.life.held)
     @rule(random=randoms)
     def release(self, random: Random) -> None:
