@@ -192,6 +192,29 @@ class ResponseTooLarge(CallFailed):
     """The server's answer to the call is larger than `max_body`. It may have run."""
 
 
+# --- the cluster ------------------------------------------------------------------------------------------------------
+
+
+class ClusterError(TroupeError):
+    """The root of what comes between workers."""
+
+    http_status = 503
+    code = -32000
+
+
+class BusUnavailable(ClusterError):
+    """Redis cannot be reached, or went away before it answered.
+
+    Attributes:
+        was_sent: whether the command may have been done all the same.
+    """
+
+    def __init__(self, message: str, *, was_sent: bool) -> None:
+        super().__init__(message)
+        self.was_sent = was_sent
+        self.safe_to_retry = not was_sent
+
+
 # --- the runtime ------------------------------------------------------------------------------------------------------
 
 

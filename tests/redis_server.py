@@ -6,6 +6,7 @@ side by side, and its process is the caller's to stop, freeze or kill.
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -40,6 +41,31 @@ class RedisServer:
     def url(self) -> str:
         """The address that a Redis client takes."""
         return f"redis://127.0.0.1:{self.port}/0"
+
+    def freeze(self) -> None:
+        """Let it stand still."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self.process.send_signal(signal.SIGCONT)
+
+    def command(self, *arguments: str) -> bytes:
+        """Have it do something, over a connection of its own. What it answered, as it came."""
+        words = [argument.encode() for argument in arguments]
+        packed = b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
+        with socket.create_connection(("127.0.0.1", self.port), timeout=_ANSWER_SECONDS) as connection:
+            connection.sendall(packed)
+            return connection.recv(65_536)
+
+    def stat(self, name: str) -> int:
+        """A figure of `INFO`."""
+        lines = self.command("INFO").decode().splitlines()
+        return next(int(line.partition(":")[2]) for line in lines if line.startswith(f"{name}:"))
+
+    def connections(self) -> int:
+        """How many clients are connected, this question's own left out."""
+        return self.stat("connected_clients") - 1
 
 
 @contextmanager

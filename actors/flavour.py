@@ -1,0 +1,89 @@
+"""Where code that was written for asyncio runs, whatever the system runs on.
+
+redis-py is such code. On asyncio it runs in a task of its own; on trio inside a loop of trio-asyncio, in the same
+thread. From there no turn may be started (it would start tasks of the wrong kind), so whatever comes back is handed
+over.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+from importlib import import_module
+from typing import Any, TypeVar
+
+import anyio
+import sniffio
+
+from protocol.errors import InvalidSettings
+
+T = TypeVar("T")
+
+
+def is_trio() -> bool:
+    """Whether this is called from trio's side."""
+    return sniffio.current_async_library() == "trio"
+
+
+async def in_asyncio(run: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run something written for asyncio.
+
+    Raises:
+        InvalidSettings: this is trio, and trio-asyncio is not installed.
+
+    Cancellation: what runs is cancelled once, as asyncio's code expects it, and waited for.
+    """
+    if not is_trio():
+        return await _in_a_task(run)
+    try:
+        trio_asyncio: Any = import_module("trio_asyncio")
+    except ImportError as error:
+        raise InvalidSettings("Redis on trio needs trio-asyncio: install mcp-troupe[redis]") from error
+    async with trio_asyncio.open_loop():
+        return await trio_asyncio.aio_as_trio(run)()
+
+
+async def _in_a_task(run: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    task = asyncio.create_task(run())
+    try:
+        await asyncio.wait((task,))
+    finally:
+        if not task.done():
+            task.cancel()
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait((task,))
+    return task.result()
+
+
+class HandOver:
+    """Brings calls from asyncio's side to the side that the system runs on, in order.
+
+    On asyncio both are one, and calls are made at once.
+    """
+
+    __slots__ = ("_calls", "_has_some", "_is_direct")
+
+    def __init__(self) -> None:
+        self._is_direct = not is_trio()
+        self._calls: deque[Callable[[], None]] = deque()
+        self._has_some = anyio.Event()
+
+    def call(self, call: Callable[[], None]) -> None:
+        """Make a call on the system's side. To be used on asyncio's."""
+        if self._is_direct:
+            call()
+            return
+        self._calls.append(call)
+        self._has_some.set()
+
+    async def run(self) -> None:
+        """Make the calls as they come, until cancelled."""
+        while True:
+            await self._has_some.wait()
+            self._has_some = anyio.Event()
+            while self._calls:
+                self._calls.popleft()()
+
+    def finish(self) -> None:
+        """Make the calls that are left. To be used on the system's side, once there will be no more."""
+        while self._calls:
+            self._calls.popleft()()

@@ -1,0 +1,106 @@
+"""What the bus's commands are in Redis: their arguments, and how their answers are read.
+
+Holdings are hashes, so that `redis-cli HGETALL` shows them. Each change of one is a script that touches one key, and
+answers with the hash as it is afterwards. Scripts go as they are (`EVAL`): a server that restarts or fails over may
+know none by its digest.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+from protocol.bus import Beat, Claim, Command, Count, Find, Forget, Holding, Look, Post, Refresh, Release
+from protocol.namespace import Namespace
+
+_FIELDS: Final = ("owner", "token", "principal")
+
+CLAIM: Final = """
+local held = redis.call('HMGET', KEYS[1], 'owner', 'token', 'principal')
+if held[2] and held[2] ~= ARGV[2] and held[2] ~= ARGV[5] then return held end
+redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'token', ARGV[2], 'principal', ARGV[3])
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
+return {ARGV[1], ARGV[2], ARGV[3]}
+"""
+REFRESH: Final = """
+local held = redis.call('HMGET', KEYS[1], 'owner', 'token', 'principal')
+if held[2] == ARGV[1] then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+return held
+"""
+RELEASE: Final = """
+local held = redis.call('HMGET', KEYS[1], 'owner', 'token', 'principal')
+if held[2] ~= ARGV[1] then return held end
+redis.call('DEL', KEYS[1])
+return {false, false, false}
+"""
+
+Arguments = tuple[str | bytes | int, ...]
+
+
+def arguments_of(command: Command[Any], names: Namespace) -> Arguments:
+    """A command as Redis takes it.
+
+    Raises:
+        TypeError: it is none of the bus's.
+    """
+    match command:
+        case Post(channel, envelope):
+            return "PUBLISH", channel, envelope
+        case Count(channel):
+            return "PUBSUB", "NUMSUB", channel
+        case Find(session_id):
+            return "HMGET", names.owner(session_id), *_FIELDS
+        case Claim(session_id, holding, lifetime, over):
+            held = holding.owner, holding.token, holding.principal
+            return "EVAL", CLAIM, 1, names.owner(session_id), *held, _milliseconds(lifetime), over or ""
+        case Refresh(session_id, token, lifetime):
+            return "EVAL", REFRESH, 1, names.owner(session_id), token, _milliseconds(lifetime)
+        case Release(session_id, token):
+            return "EVAL", RELEASE, 1, names.owner(session_id), token
+        case Beat(worker, lifetime, said):
+            return "SET", names.worker(worker), said, "PX", _milliseconds(lifetime)
+        case Look(worker):
+            return "GET", names.worker(worker)
+        case Forget(worker):
+            return "DEL", names.worker(worker)
+        case _:
+            raise TypeError(f"a bus cannot do {type(command).__name__}")
+
+
+def read_answer(command: Command[Any], answer: Any) -> Any:
+    """What Redis answered, as the command promises it.
+
+    Raises:
+        ValueError, TypeError, IndexError, AttributeError: it is no such answer.
+    """
+    return _READ[type(command)](answer)
+
+
+def _count(answer: Any) -> int:
+    return int(answer[1])
+
+
+def _holding(answer: Any) -> Holding | None:
+    owner, token, principal = cast("list[bytes | None]", answer)
+    if owner is None or token is None or principal is None:
+        return None
+    return Holding(owner.decode("ascii"), token.decode("ascii"), principal.decode("ascii"))
+
+
+def _nothing(_: Any) -> None:
+    return None
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1_000))
+
+
+_READ: Final[dict[type[Command[Any]], Callable[[Any], Any]]] = {
+    Post: int,
+    Count: _count,
+    Find: _holding,
+    Claim: _holding,
+    Refresh: _holding,
+    Release: _holding,
+    Beat: _nothing,
+    Look: lambda answer: answer,
+    Forget: _nothing,
+}
