@@ -15,7 +15,13 @@ _FIELDS: Final = ("owner", "token", "principal")
 
 CLAIM: Final = """
 local held = redis.call('HMGET', KEYS[1], 'owner', 'token', 'principal')
-if held[2] and held[2] ~= ARGV[2] and held[2] ~= ARGV[5] then return held end
+if held[2] then
+  local may = false
+  for place, token in ipairs(ARGV) do
+    if held[2] == token and (place == 2 or place > 4) then may = true end
+  end
+  if not may then return held end
+end
 redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'token', ARGV[2], 'principal', ARGV[3])
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
 return {ARGV[1], ARGV[2], ARGV[3]}
@@ -50,7 +56,7 @@ def arguments_of(command: Command[Any], names: Namespace) -> Arguments:
             return "HMGET", names.owner(session_id), *_FIELDS
         case Claim(session_id, holding, lifetime, over):
             held = holding.owner, holding.token, holding.principal
-            return "EVAL", CLAIM, 1, names.owner(session_id), *held, _milliseconds(lifetime), over or ""
+            return "EVAL", CLAIM, 1, names.owner(session_id), *held, _milliseconds(lifetime), *over
         case Refresh(session_id, token, lifetime):
             return "EVAL", REFRESH, 1, names.owner(session_id), token, _milliseconds(lifetime)
         case Release(session_id, token):

@@ -76,13 +76,13 @@ class Claim(Command[Holding | None]):
         session_id: which.
         holding: by whom.
         lifetime: seconds until nobody holds it, unless it is refreshed.
-        over: the token of an owner that is dead: its holding is taken over.
+        over: tokens that may hold it and are to hold it no more: a dead owner's, or earlier ones of its own.
     """
 
     session_id: str
     holding: Holding
     lifetime: float
-    over: str | None = None
+    over: tuple[str, ...] = ()
 
 
 @message

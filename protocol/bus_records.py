@@ -33,7 +33,7 @@ class BusRecords:
                 return self._held(session_id, now)
             case Claim(session_id, holding, lifetime, over):
                 held = self._held(session_id, now)
-                if held is not None and held.token not in (holding.token, over):
+                if held is not None and held.token not in (holding.token, *over):
                     return held
                 self._holdings[session_id] = holding, now + lifetime
                 return holding

@@ -215,6 +215,14 @@ class BusUnavailable(ClusterError):
         self.safe_to_retry = not was_sent
 
 
+class NotAlive(ClusterError):
+    """This worker is out of touch with the others for so long that they may have taken over its sessions, or it leaves
+    them. Nothing was started.
+    """
+
+    safe_to_retry = True
+
+
 # --- the runtime ------------------------------------------------------------------------------------------------------
 
 

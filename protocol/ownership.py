@@ -1,0 +1,425 @@
+"""Who owns a downstream session: one worker's view of it, for all the sessions that it was asked about.
+
+The rules
+---------
+- A worker owns a session while the bus holds it for the worker's own token, which was drawn at random for this holding.
+  It is claimed before anything is done for it; of many workers that claim it at once, one has it, and all hear which.
+- What is granted is counted from before it was asked for, on the worker's own clock, which runs through suspends: so
+  the worker's time is over before the bus's is. Where a refresh finds that somebody else has the session, or its time
+  is over, the session is lost: nothing is started for it from then on.
+- A worker lives by its beats, which all of its holdings depend on. One whose last beat is over starts nothing, since
+  others may take over from it; so may they from one whom the bus did not reach for a while. Once it is back it claims
+  each of its holdings anew before it uses it, by another token: what was meant for a dead owner meets nobody then.
+- A bus that has lost all its records is young. While it is, the living claim anew what they hold; and nobody claims
+  what they do not hold, nor takes over from anybody.
+- An owner that is dead is taken over from by its token: of many that do so, one has it. What is held under this
+  worker's id and not by a token that it knows is what became of a claim whose answer was lost, and is taken over
+  likewise.
+- A session is bound to the principal that claimed it; another one is refused.
+
+The machine knows what it was asked for: an entry for each session that is owned here, is being claimed, or was found to
+be somebody else's a short time ago.
+"""
+
+import heapq
+from collections.abc import Sequence
+from typing import Final, Generic, NamedTuple, assert_never
+
+from protocol.bus import Holding
+from protocol.errors import (
+    BusUnavailable,
+    ConversationEnded,
+    NotAlive,
+    PrincipalMismatch,
+    TroupeError,
+)
+from protocol.ownership_messages import (
+    Acquired,
+    Beaten,
+    Claim,
+    Claimed,
+    End,
+    Joined,
+    Leave,
+    Lost,
+    OwnerDenied,
+    OwnerDied,
+    OwnershipEffect,
+    OwnershipEvent,
+    Parted,
+    Refresh,
+    Refreshed,
+    Refuse,
+    Release,
+    Released,
+    T,
+    TellOwner,
+    Tick,
+    Wake,
+    Want,
+    Withdraw,
+)
+from protocol.tenure import HELD, NEVER, Owned, Tenure, Turn
+
+REFRESHES: Final = 3
+"""How often a holding is refreshed within its time."""
+
+
+class Terms(NamedTuple):
+    """How long things hold, in seconds.
+
+    Attributes:
+        beat: for how long a worker counts as living after a beat; and how long a bus's run is young, since those who
+            lived when it began have come back to it by then, or start nothing any more.
+        holding: for how long a holding lasts without a refresh.
+        memory: how long it is remembered that a session is another worker's, while nobody asks.
+        checks_principal: whether a session is bound to the principal that claimed it.
+    """
+
+    beat: float
+    holding: float
+    memory: float
+    checks_principal: bool = True
+
+
+class Ownership(Generic[T]):
+    """See above.
+
+    Args:
+        worker: this worker's id.
+        terms: how long things hold.
+    """
+
+    __slots__ = (
+        "_alive_until",
+        "_away",
+        "_due",
+        "_entries",
+        "_has_wanted",
+        "_is_leaving",
+        "_mature_at",
+        "_numbers",
+        "_terms",
+        "_wake_at",
+        "_worker",
+    )
+
+    def __init__(self, worker: str, terms: Terms) -> None:
+        self._worker = worker
+        self._terms = terms
+        self._entries: dict[str, Owned[T]] = {}
+        self._away: BusUnavailable | None = BusUnavailable("the bus has not been joined yet", was_sent=False)
+        self._mature_at = NEVER
+        self._alive_until = -NEVER
+        self._is_leaving = False
+        self._has_wanted = False
+        self._due: list[tuple[float, int, Owned[T]]] = []
+        self._numbers = 0
+        self._wake_at = NEVER
+
+    # --- what can be seen
+
+    def __len__(self) -> int:
+        """How many sessions something is known of."""
+        return len(self._entries)
+
+    def tenure(self, session_id: str) -> Tenure:
+        """What is known of who owns it."""
+        entry = self._entries.get(session_id)
+        return Tenure.FREE if entry is None else entry.state
+
+    def may_start(self, session_id: str, now: float) -> bool:
+        """Whether something may be started for the session here and now."""
+        entry = self._entries.get(session_id)
+        return entry is not None and entry.state is Tenure.OURS and now < min(entry.until, self._alive_until)
+
+    def token(self, session_id: str) -> str | None:
+        """By which token it is held here; None if it is not."""
+        entry = self._entries.get(session_id)
+        return entry.holding.token if entry is not None and entry.state in HELD else None
+
+    def owned(self) -> list[str]:
+        """The sessions that are held here."""
+        return [session_id for session_id, entry in self._entries.items() if entry.state in HELD]
+
+    # --- events
+
+    def handle(self, event: OwnershipEvent[T], *, now: float) -> Sequence[OwnershipEffect[T]]:  # noqa: C901, PLR0912 - a row per event
+        """Take in what happened at `now`, in seconds of a clock that runs through suspends; answer what is to be done.
+
+        Raises:
+            IllegalTransition: a session cannot have come to this; the machine is not to be used any more.
+        """
+        match event:
+            case Want():
+                effects = self._want(event, now)
+            case Withdraw(ticket, session_id):
+                if (entry := self._entries.get(session_id)) is not None:
+                    entry.waiting.pop(ticket, None)
+                effects = []
+            case Claimed() | Refreshed():
+                effects = self._answered(event, now)
+            case Released(session_id, token):
+                effects = self._released(session_id, token, now)
+            case OwnerDied(session_id, token, new):
+                effects = self._owner_died(session_id, token, new, now)
+            case OwnerDenied(session_id, token):
+                entry = self._theirs(session_id, token)
+                effects = [] if entry is None else self._forget(entry, Turn.EXPIRED)
+            case End(session_id):
+                effects = self._end(session_id)
+            case Joined(age, token):
+                effects = self._joined(age, token, now)
+            case Parted(error):
+                effects = self._parted(error)
+            case Beaten(asked_at, token):
+                effects = self._beaten(asked_at, token, now)
+            case Tick():
+                effects = self._tick(now)
+            case Leave():
+                effects = self._leave()
+            case _:
+                assert_never(event)
+        return [*effects, *self._wake(now)]
+
+    # --- who wants to know
+
+    def _want(self, want: Want[T], now: float) -> list[OwnershipEffect[T]]:
+        entry = self._entries.get(want.session_id)
+        if self._is_leaving:
+            return [Refuse(want.ticket, NotAlive("this worker leaves the cluster: ask another one"))]
+        if entry is None:
+            if self._away is not None:
+                return [Refuse(want.ticket, self._away)]
+            holding = Holding(self._worker, want.token, want.principal)
+            entry = self._entries[want.session_id] = Owned(want.session_id, holding)
+            entry.waiting[want.ticket] = want.principal
+            return self._claim(entry, now)
+        if entry.state is Tenure.OURS and now >= min(entry.until, self._alive_until):
+            return [Refuse(want.ticket, self._not_alive())]
+        entry.waiting[want.ticket] = want.principal
+        if entry.state is Tenure.THEIRS:
+            entry.until = now + self._terms.memory
+        elif (entry.state is Tenure.RELEASING or entry.is_over) and entry.next is None:
+            entry.next = Holding(self._worker, want.token, want.principal)
+        return self._tell(entry) if entry.state in (Tenure.OURS, Tenure.THEIRS) else []
+
+    def _tell(self, entry: Owned[T]) -> list[OwnershipEffect[T]]:
+        """Tell all who wait whose it is."""
+        waiting, entry.waiting = entry.waiting, {}
+        return [self._told(entry, ticket, principal) for ticket, principal in waiting.items()]
+
+    def _told(self, entry: Owned[T], ticket: T, principal: str) -> OwnershipEffect[T]:
+        if self._terms.checks_principal and principal != entry.holding.principal:
+            why = "this downstream session belongs to somebody else: initialise one of your own"
+            return Refuse(ticket, PrincipalMismatch(why))
+        return TellOwner(ticket, entry.holding, is_here=entry.state is Tenure.OURS)
+
+    @staticmethod
+    def _refuse(entry: Owned[T], error: TroupeError) -> list[OwnershipEffect[T]]:
+        waiting, entry.waiting = entry.waiting, {}
+        return [Refuse(ticket, error) for ticket in waiting]
+
+    def _not_alive(self) -> NotAlive:
+        return NotAlive(
+            f"this worker has not reached the bus for {self._terms.beat:g} s, and others may own its sessions by now: "
+            "try again once it has"
+        )
+
+    # --- claims
+
+    def _claim(self, entry: Owned[T], now: float) -> list[OwnershipEffect[T]]:
+        """Claim what is wanted, if that may be done already."""
+        if self._away is not None or now < self._mature_at or now >= self._alive_until:
+            self._has_wanted = True
+            return []
+        entry.move(Turn.ASKED)
+        return [Claim(entry.session_id, entry.holding, entry.over)]
+
+    def _claim_wanted(self, now: float) -> list[OwnershipEffect[T]]:
+        if not self._has_wanted:
+            return []
+        self._has_wanted = False
+        wanted = [entry for entry in self._entries.values() if entry.state is Tenure.WANTED]
+        return [effect for entry in wanted for effect in self._claim(entry, now)]
+
+    def _answered(self, event: Claimed | Refreshed, now: float) -> list[OwnershipEffect[T]]:
+        """The bus says who holds it, or says nothing."""
+        answer, entry = event.answer, self._entries.get(event.session_id)
+        is_awaited = entry is not None and entry.holding.token == event.token
+        if entry is None or not is_awaited or entry.state not in (Tenure.CLAIMING, *HELD):
+            is_left = isinstance(answer, Holding) and answer.token == event.token and isinstance(event, Claimed)
+            return [Release(event.session_id, event.token)] if is_left and entry is None else []
+        if isinstance(answer, BusUnavailable):
+            if entry.state is Tenure.CLAIMING:
+                return [*self._refuse(entry, answer), *self._forget(entry, Turn.FAILED)]
+            return self._refuse(entry, answer)
+        if answer is None:  # the bus has lost it, or its time was over there: nobody has it, and it is claimed anew
+            return [Claim(entry.session_id, entry.holding, entry.over)]
+        if answer.token == entry.holding.token:
+            return self._won(entry, event.asked_at)
+        if entry.state is Tenure.CLAIMING and answer.owner == self._worker:  # by a claim whose answer was lost
+            entry.move(Turn.ASKED)
+            entry.over = (answer.token,)
+            return [Claim(entry.session_id, entry.holding, entry.over)]
+        return self._found(entry, answer, now)
+
+    def _won(self, entry: Owned[T], asked_at: float) -> list[OwnershipEffect[T]]:
+        is_new = entry.state is Tenure.CLAIMING
+        entry.move(Turn.WON)
+        entry.until = asked_at + self._terms.holding
+        entry.over = ()
+        if entry.is_over:
+            return self._give_up(entry)
+        if not is_new:
+            return self._tell(entry)
+        self._remind(entry, asked_at + self._terms.holding / REFRESHES)
+        return [Acquired(entry.session_id, entry.is_taken_over), *self._tell(entry)]
+
+    def _found(self, entry: Owned[T], holding: Holding, now: float) -> list[OwnershipEffect[T]]:
+        """Another worker has it."""
+        lost = Lost(entry.session_id) if entry.state in HELD else None
+        entry.move(Turn.FOUND)
+        if entry.is_over and not entry.waiting:
+            return self._forget(entry, Turn.ENDED)
+        entry.is_over, entry.next = False, None
+        entry.holding, entry.over, entry.until = holding, (), now + self._terms.memory
+        self._remind(entry, entry.until)
+        return [*([] if lost is None else [lost]), *self._tell(entry)]
+
+    # --- other owners
+
+    def _theirs(self, session_id: str, token: str) -> Owned[T] | None:
+        entry = self._entries.get(session_id)
+        if entry is None or entry.state is not Tenure.THEIRS or entry.holding.token != token:
+            return None
+        return entry
+
+    def _owner_died(self, session_id: str, token: str, new: str, now: float) -> list[OwnershipEffect[T]]:
+        entry = self._theirs(session_id, token)
+        if entry is None:
+            return []
+        entry.move(Turn.DIED)
+        entry.over, entry.until, entry.is_taken_over = (token,), NEVER, True
+        entry.holding = Holding(self._worker, new, entry.holding.principal)
+        return self._claim(entry, now)
+
+    # --- ends
+
+    def _end(self, session_id: str) -> list[OwnershipEffect[T]]:
+        entry = self._entries.get(session_id)
+        if entry is None or entry.state is Tenure.RELEASING:
+            return []
+        ended = ConversationEnded("this downstream session was ended while its caller waited")
+        effects = self._refuse(entry, ended)
+        if entry.state in HELD:
+            return effects + self._give_up(entry)
+        if entry.state is Tenure.CLAIMING:
+            entry.is_over, entry.next = True, None
+            return effects
+        return effects + self._forget(entry, Turn.ENDED)
+
+    def _give_up(self, entry: Owned[T]) -> list[OwnershipEffect[T]]:
+        entry.move(Turn.ENDED)
+        return [Release(entry.session_id, entry.holding.token)]
+
+    def _released(self, session_id: str, token: str, now: float) -> list[OwnershipEffect[T]]:
+        entry = self._entries.get(session_id)
+        if entry is None or entry.state is not Tenure.RELEASING or entry.holding.token != token:
+            return []
+        self._forget(entry, Turn.RELEASED)
+        if entry.next is None or not entry.waiting:
+            return []
+        again = self._entries[session_id] = Owned(session_id, entry.next)
+        again.waiting = entry.waiting
+        return self._claim(again, now)
+
+    def _forget(self, entry: Owned[T], turn: Turn) -> list[OwnershipEffect[T]]:
+        entry.move(turn)
+        del self._entries[entry.session_id]
+        return []
+
+    # --- the bus, and time
+
+    def _joined(self, age: float, token: str, now: float) -> list[OwnershipEffect[T]]:
+        self._away = None
+        self._mature_at = now + max(0.0, self._terms.beat - age)
+        return [*self._doubt(token), *self._claim_wanted(now)]
+
+    def _doubt(self, token: str) -> list[OwnershipEffect[T]]:
+        """Claim anew all that is held here."""
+        effects: list[OwnershipEffect[T]] = []
+        for entry in self._entries.values():
+            if entry.state in HELD:
+                entry.move(Turn.DOUBTED)
+                entry.over = (*entry.over, entry.holding.token)
+                entry.holding = Holding(self._worker, token, entry.holding.principal)
+                effects.append(Claim(entry.session_id, entry.holding, entry.over))
+        return effects
+
+    def _parted(self, error: BusUnavailable) -> list[OwnershipEffect[T]]:
+        self._away = error
+        effects: list[OwnershipEffect[T]] = []
+        for entry in [entry for entry in self._entries.values() if entry.state is Tenure.WANTED]:
+            effects += [*self._refuse(entry, error), *self._forget(entry, Turn.FAILED)]
+        return effects
+
+    def _beaten(self, asked_at: float, token: str, now: float) -> list[OwnershipEffect[T]]:
+        was_presumed_dead = now >= self._alive_until
+        self._alive_until = max(self._alive_until, asked_at + self._terms.beat)
+        effects = self._doubt(token) if was_presumed_dead and self._away is None else []
+        return [*effects, *self._claim_wanted(now)]
+
+    def _leave(self) -> list[OwnershipEffect[T]]:
+        self._is_leaving = True
+        leaving = NotAlive("this worker leaves the cluster: ask another one")
+        effects: list[OwnershipEffect[T]] = []
+        for entry in list(self._entries.values()):
+            effects += self._refuse(entry, leaving)
+            if entry.state in HELD:
+                effects += self._give_up(entry)
+            elif entry.state is Tenure.CLAIMING:
+                entry.is_over = True
+            elif entry.state is not Tenure.RELEASING:
+                self._forget(entry, Turn.ENDED)
+        return effects
+
+    # --- time
+
+    def _remind(self, entry: Owned[T], at: float) -> None:
+        """Look at it again at that time; earlier reminders count no more."""
+        self._numbers = entry.reminder = self._numbers + 1
+        heapq.heappush(self._due, (at, self._numbers, entry))
+
+    def _tick(self, now: float) -> list[OwnershipEffect[T]]:
+        self._wake_at = NEVER
+        effects = self._claim_wanted(now)
+        while self._due and self._due[0][0] <= now:
+            _, number, entry = heapq.heappop(self._due)
+            if entry.reminder == number and self._entries.get(entry.session_id) is entry:
+                effects += self._look_at(entry, now)
+        return effects
+
+    def _look_at(self, entry: Owned[T], now: float) -> list[OwnershipEffect[T]]:
+        if entry.state in HELD:
+            session_id, token = entry.session_id, entry.holding.token
+            if entry.until <= now:
+                effects = self._refuse(entry, self._not_alive())
+                return [*effects, Lost(session_id), *self._forget(entry, Turn.EXPIRED)]
+            self._remind(entry, min(entry.until, now + self._terms.holding / REFRESHES))
+            is_due = entry.state is Tenure.OURS and self._away is None
+            return [Refresh(session_id, token)] if is_due else []
+        if entry.state is Tenure.THEIRS:
+            if entry.until <= now:
+                return self._forget(entry, Turn.EXPIRED)
+            self._remind(entry, entry.until)
+        return []
+
+    def _wake(self, now: float) -> list[OwnershipEffect[T]]:
+        due = self._due[0][0] if self._due else NEVER
+        if self._has_wanted and self._away is None and now < self._mature_at:
+            due = min(due, self._mature_at)
+        if self._wake_at <= max(due, now):
+            return []
+        self._wake_at = max(due, now)
+        return [Wake(self._wake_at)]
