@@ -147,7 +147,7 @@ class Registry(Actor[RegistryMessage]):
                     del self._evicted[key]  # it does not end for that
                 self._tell_capacity(capacity.InUse(key) if was_to_end else capacity.Busy(key))
             case report.KeyLeaves(key):
-                self._forget(key)
+                self._leaves(key)
             case report.AttemptPassedOn(key, attempt, by):
                 self._endpoints.passed_on(key, attempt, by)
             case report.EndpointAnswered(key, attempt):
@@ -247,7 +247,7 @@ class Registry(Actor[RegistryMessage]):
     def _end_conversation(self, session_id: str) -> None:
         for key in self._conversations.end(session_id):
             if key in self._living:
-                self._forget(key)
+                self._leaves(key)
                 self._evicted[key] = KeyEviction.ENDED
                 key.ref.tell(EndKey())
             elif key.key in self._joining:
@@ -288,6 +288,11 @@ class Registry(Actor[RegistryMessage]):
         """Who asks for this key from now on gets another supervisor."""
         if self.refs.get(key.key) is key.ref:
             del self.refs[key.key]
+
+    def _leaves(self, key: _Key) -> None:
+        """It ends for certain: it is not found any more, and its place is counted on."""
+        self._forget(key)
+        self._tell_capacity(capacity.Leaves(key))
 
     def _ended(self, ref: Ref[Any], *, has_failed: bool) -> None:
         key = _supervisor(ref)

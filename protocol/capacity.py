@@ -21,8 +21,11 @@ The rules
 - A key stands in the order of idleness where its last `Idled` put it. Keys say it at most once a second (and always
   after `Busy` and `InUse`), so the order is right to a second; a key that is used stands where it is used, though it
   may have a session that was idle for longer.
-- At `max_keys` the key that has had no session for the longest time ends, else the one that has been idle the longest,
-  never another tenant's sticky one. A key that cannot be admitted and finds none to evict is refused at once.
+- At `max_keys` a key that ends anyhow (`Leaves`, or asked to for one that waits no more) is waited for, by one newcomer
+  each, whoever's it is. If there is none, the key that has had no session for the longest time ends, else the one that
+  has been idle the longest, never another tenant's sticky one. A key that cannot be admitted, and finds none that ends
+  or that it could evict, is refused at once.
+- A key's place goes to whoever has waited the longest, except that of a sticky key which one of its tenant waited for.
 - What is said of a key that is not admitted changes nothing. Whoever drives the machine sees to it that what an earlier
   holder of a key still had to say is not said after the key was added again.
 
@@ -47,6 +50,7 @@ from protocol.capacity_events import (
     KeyEvent,
     KeyMessage,
     KeyState,
+    Leaves,
     MakeRoom,
     NoSpare,
     Permit,
@@ -72,6 +76,7 @@ NOTHING: Final = ()
 
 _EMPTY: Final = KeyState.EMPTY
 _IDLE: Final = KeyState.IDLE
+_LEAVING: Final = KeyState.LEAVING
 
 
 class Capacity(Generic[K]):
@@ -181,8 +186,11 @@ class Capacity(Generic[K]):
                 self._starved.settle(entry)
             case InUse():
                 self._move(entry, KeyEvent.KEPT)
-                if (waiting := self._places.settle(entry.key)) is not None:
+                if entry.state is not _LEAVING and (waiting := self._places.settle(entry.key)) is not None:
                     self._evict_for(*waiting)
+            case Leaves():
+                self._move(entry, KeyEvent.LEFT)
+                self._places.expect(entry.key)
             case Yielded():
                 if self._starved.can_give(entry):
                     self._make_room(entry, self._starved.helped_by(entry))
@@ -273,7 +281,8 @@ class Capacity(Generic[K]):
             raise IllegalTransition("a key that is admitted, or waits for that, cannot be added")
         if len(self._keys) < self._places.max_keys:
             self._admit(key, scope)
-        elif not self._places.wait(key, scope):
+        else:
+            self._places.wait(key, scope)
             self._evict_for(key, scope)
 
     def _admit(self, key: K, scope: Scope) -> None:
@@ -284,7 +293,9 @@ class Capacity(Generic[K]):
         self._effects.append(AdmitKey(key))
 
     def _evict_for(self, key: K | None, scope: Scope | None) -> None:
-        """Ask a key to end, so that this one finds a place; refuse it if there is none to ask."""
+        """Find this key one whose place it can have: that ends anyhow, else ask one to; refuse it if there is none."""
+        if key is not None and self._places.claim(key):
+            return
         names = (None,) if scope is None else (None, scope.tenant)
         for orders in (self._places.empty, self._caps.all.idle):
             found = [self._keys[victim] for name in names if (victim := orders.oldest(name)) is not None]
@@ -309,7 +320,8 @@ class Capacity(Generic[K]):
         self._caps.leave(line)
         self._serve(line.caps)
         waiting = self._places.settle(entry.key)
-        self._fill_places(waiting, first=None if entry.name is None or waiting is None else waiting[0])
+        first = waiting[0] if waiting is not None and waiting[1].tenant == entry.name else None
+        self._fill_places(waiting, first=first)
 
     def _fill_places(self, heir: tuple[K, Scope] | None = None, *, first: K | None = None) -> None:
         """Admit who waits: the one that the place is for, if it is for one, then the oldest. The heir has no victim."""

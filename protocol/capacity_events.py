@@ -99,6 +99,13 @@ class InUse(Answer, Generic[K]):
 
 
 @message
+class Leaves(Answer, Generic[K]):
+    """The key ends for certain, though nobody has asked it to, or whoever has need not know. `RemoveKey` follows."""
+
+    key: K
+
+
+@message
 class Yielded(Answer, Generic[K]):
     """The key closes a session for the sake of a starved one, since `yields_to_others` said so. `Returned` follows."""
 
@@ -115,8 +122,10 @@ class Resized:
     max_sessions_per_gateway: int | None = None
 
 
-KeyMessage = Reserve[K] | ReserveSpare[K] | Unreserve[K] | Returned[K] | Idled[K] | Busy[K] | InUse[K] | Yielded[K]
-"""What the holder of an admitted key says."""
+KeyMessage = (
+    Reserve[K] | ReserveSpare[K] | Unreserve[K] | Returned[K] | Idled[K] | Busy[K] | InUse[K] | Leaves[K] | Yielded[K]
+)
+"""What is said of an admitted key: by its holder, but for `Leaves`, which may be said for it."""
 
 CapacityEvent = AddKey[K] | RemoveKey[K] | KeyMessage[K] | Resized
 
@@ -179,7 +188,7 @@ class CapacityCounts:
         rooms: sessions that were asked for or given up, and have not ended yet.
         keys: admitted ones.
         pending: keys that wait for admission.
-        evicting: keys that were asked to end.
+        evicting: keys that were asked to end, or end by themselves.
     """
 
     permits: int
@@ -208,6 +217,8 @@ class KeyState(Enum):
     """Every one of its sessions is asked for or given up already."""
     EVICTING = auto()
     """It was asked to end."""
+    LEAVING = auto()
+    """It ends for certain."""
 
 
 class KeyEvent(Enum):
@@ -231,6 +242,8 @@ class KeyEvent(Enum):
     """It is asked to end."""
     KEPT = auto()
     """It was asked to end, and could not."""
+    LEFT = auto()
+    """It ends for certain, asked or not."""
 
 
 _S, _E = KeyState, KeyEvent
@@ -241,6 +254,7 @@ TRANSITIONS: Final[dict[KeyState, dict[KeyEvent, KeyState]]] = {
         _E.BUSY: _S.EMPTY,
         _E.EMPTIED: _S.EMPTY,
         _E.EVICTED: _S.EVICTING,
+        _E.LEFT: _S.LEAVING,
     },
     _S.BUSY: {
         _E.RESERVED: _S.BUSY,
@@ -248,6 +262,7 @@ TRANSITIONS: Final[dict[KeyState, dict[KeyEvent, KeyState]]] = {
         _E.BUSY: _S.BUSY,
         _E.SPENT: _S.BUSY,
         _E.EMPTIED: _S.EMPTY,
+        _E.LEFT: _S.LEAVING,
     },
     _S.IDLE: {
         _E.RESERVED: _S.IDLE,
@@ -257,6 +272,7 @@ TRANSITIONS: Final[dict[KeyState, dict[KeyEvent, KeyState]]] = {
         _E.SPENT: _S.BUSY,
         _E.EMPTIED: _S.EMPTY,
         _E.EVICTED: _S.EVICTING,
+        _E.LEFT: _S.LEAVING,
     },
     _S.ASKED: {
         _E.RESERVED: _S.ASKED,
@@ -264,6 +280,7 @@ TRANSITIONS: Final[dict[KeyState, dict[KeyEvent, KeyState]]] = {
         _E.BUSY: _S.BUSY,
         _E.SPENT: _S.BUSY,
         _E.EMPTIED: _S.EMPTY,
+        _E.LEFT: _S.LEAVING,
     },
     _S.EVICTING: {
         _E.RESERVED: _S.EVICTING,
@@ -272,5 +289,15 @@ TRANSITIONS: Final[dict[KeyState, dict[KeyEvent, KeyState]]] = {
         _E.SPENT: _S.EVICTING,
         _E.EMPTIED: _S.EVICTING,
         _E.KEPT: _S.BUSY,
+        _E.LEFT: _S.LEAVING,
+    },
+    _S.LEAVING: {
+        _E.RESERVED: _S.LEAVING,
+        _E.IDLED: _S.LEAVING,
+        _E.BUSY: _S.LEAVING,
+        _E.SPENT: _S.LEAVING,
+        _E.EMPTIED: _S.LEAVING,
+        _E.KEPT: _S.LEAVING,
+        _E.LEFT: _S.LEAVING,
     },
 }

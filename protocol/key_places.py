@@ -2,9 +2,9 @@
 
 The rules
 ---------
-- Places go to whoever waits the longest, except that of a sticky key: it is for the one that it was evicted for.
-- Whoever waits has one victim: a key that was asked to end so that there is a place. One that gets a place otherwise
-  leaves its victim to the one whose place it took; else it is there for whoever comes next.
+- Whoever waits has one victim: a key that was asked to end so that there is a place, or that ends by itself. One that
+  gets a place otherwise leaves its victim to the one whose place it took; else it is there for whoever comes next.
+- A key that ends by itself is there for whoever comes next, unless somebody counts on it already.
 """
 
 from collections import OrderedDict
@@ -27,7 +27,7 @@ class KeyPlaces(Generic[K]):
         """The keys without sessions: by tenant those that are sticky, by None the others."""
         self._waiting: OrderedDict[K, Scope] = OrderedDict()
         self._victims: dict[K, K] = {}  # of each that waits
-        self._meant_for: dict[K, K | None] = {}  # each victim: whom it was evicted for
+        self._meant_for: dict[K, K | None] = {}  # each victim: whose it is
         self._unclaimed: dict[K, None] = {}
 
     def __contains__(self, key: K) -> bool:
@@ -40,12 +40,15 @@ class KeyPlaces(Generic[K]):
 
     @property
     def evicting(self) -> int:
-        """How many keys were asked to end and have not answered."""
+        """How many keys were asked to end and have not answered, or end by themselves."""
         return len(self._meant_for)
 
-    def wait(self, key: K, scope: Scope) -> bool:
-        """The key waits for a place. Answer whether there is a victim already that nobody needs."""
+    def wait(self, key: K, scope: Scope) -> None:
+        """The key waits for a place. It has no victim yet."""
         self._waiting[key] = scope
+
+    def claim(self, key: K) -> bool:
+        """Have a victim that nobody needs be the key's, which waits and has none. Answer whether there was any."""
         if not self._unclaimed:
             return False
         victim, _ = self._unclaimed.popitem()
@@ -59,6 +62,11 @@ class KeyPlaces(Generic[K]):
             self._unclaimed[victim] = None
         else:
             self._victims[key] = victim
+
+    def expect(self, victim: K) -> None:
+        """This key ends by itself."""
+        if victim not in self._meant_for:
+            self.evict(victim, None)
 
     def settle(self, victim: K) -> tuple[K, Scope] | None:
         """A victim has ended, or will not. Answer who waited for that, and has no victim now."""

@@ -70,8 +70,9 @@ class PoolSettings:
     keys that got none are served in the order in which they asked."""
 
     max_keys: int = 10_000
-    """The most pool keys, in this process. At least 1. At the cap the key that has been idle the longest makes room; if
-    none is idle, the caller is refused with `PoolFull`. Each sticky session is a key."""
+    """The most pool keys, in this process. At least 1. At the cap the next key that ends anyhow is waited for, else
+    the key that has been idle the longest makes room; if none is idle, the caller is refused with `PoolFull`. Each
+    sticky session is a key."""
 
     max_sessions_per_user: int | None = None
     """The most sessions of one `user`, in all keys together, so that one user cannot fill the pool. At least 1. None

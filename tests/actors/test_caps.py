@@ -1,4 +1,5 @@
 """The caps of the whole pool: how many sessions and keys there may be, and who makes room for whom."""
+# pyright: reportPrivateUsage=false
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +9,9 @@ import anyio.lowlevel
 import pytest
 
 from actors import Lease, Pool, PoolSettings, open_pool
+from actors.key_reports import KeyLeaves
 from actors.registry import Find
+from actors.supervisor_messages import EndKey
 from protocol.errors import AcquireTimeout, ActorStopped, PoolClosed, PoolFull
 from protocol.pool_events import KeyEviction, Retirement
 from protocol.session import SessionState
@@ -295,6 +298,63 @@ async def test_no_key_of_anothers_conversation_makes_room_and_ones_own_does() ->
             pass
         assert bookkeeping(pool)["living"] == 2
         assert bookkeeping(pool)["bound"] == 1
+
+
+@pytest.mark.holds("L3", "L5", "L9")
+async def test_who_comes_at_the_cap_waits_for_the_key_of_a_conversation_that_is_still_being_closed() -> None:
+    server = FakeServer()
+    server.hold_closings()
+    async with pool_of(server, max_keys=4) as pool, anyio.create_task_group() as tasks:
+        for user in ("ada", "bob"):
+            async with pool.session(ECHO, user=user, session_id=f"of-{user}"):
+                pass
+        (await pool.acquire(ECHO, user="idle")).release()
+        held = await pool.acquire(ECHO, user="busy")
+        got: list[str] = []
+
+        async def borrow(user: str) -> None:
+            async with pool.session(ECHO, user=user):
+                got.append(user)
+
+        pool.end("of-ada")
+        tasks.start_soon(borrow, "cy")
+        await settled()
+        assert (server.closed_in_order, bookkeeping(pool)["pending"]) == (1, 1), "nobody else is asked to end for it"
+        tasks.start_soon(borrow, "dee")
+        await settled()
+        assert (server.closed_in_order, bookkeeping(pool)["pending"]) == (2, 2), "one newcomer waits for one key"
+        with pytest.raises(PoolFull, match=r"max_keys \(4\) is reached"):
+            await pool.acquire(ECHO, user="eve")
+        assert got == []
+        server.closes.set()
+        await settled()
+        assert sorted(got) == ["cy", "dee"]
+        evicted = pool.stats().tally.keys_evicted
+        assert (evicted[KeyEviction.ENDED], evicted[KeyEviction.ROOM]) == (1, 1)
+        async with pool.session(ECHO, user="bob", session_id="of-bob", timeout=0):
+            held.release()
+        assert bookkeeping(pool)["evicted"] == 0
+
+
+@pytest.mark.holds("L3", "L5")
+async def test_who_comes_at_the_cap_waits_for_a_key_that_has_said_that_it_leaves() -> None:
+    async with pool_of(FakeServer(), max_keys=1) as pool, anyio.create_task_group() as tasks:
+        held = await pool.acquire(ECHO, user="ada")
+        (leaving,) = pool._registry_actor._living
+        assert pool._registry is not None
+        pool._registry.tell(KeyLeaves(leaving))
+        got: list[Lease] = []
+
+        async def borrow() -> None:
+            got.append(await pool.acquire(ECHO, user="bob"))
+
+        tasks.start_soon(borrow)
+        await settled()
+        assert (got, bookkeeping(pool)["pending"]) == ([], 1)
+        leaving.ref.tell(EndKey())
+        await settled()
+        assert len(got) == 1
+        held.release()
 
 
 @pytest.mark.holds("L2")

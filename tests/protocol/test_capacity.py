@@ -20,6 +20,7 @@ from protocol.capacity_events import (
     InUse,
     KeyEvent,
     KeyState,
+    Leaves,
     MakeRoom,
     NoSpare,
     Permit,
@@ -37,15 +38,17 @@ from protocol.errors import IllegalTransition, InvalidSettings, PoolFull
 
 S, E = KeyState, KeyEvent
 
+ENDING = {S.EVICTING: S.EVICTING, S.LEAVING: S.LEAVING}
 EXPECTED: dict[KeyEvent, dict[KeyState, KeyState]] = {
-    E.RESERVED: {S.EMPTY: S.BUSY, S.BUSY: S.BUSY, S.IDLE: S.IDLE, S.ASKED: S.ASKED, S.EVICTING: S.EVICTING},
-    E.IDLED: {S.BUSY: S.IDLE, S.IDLE: S.IDLE, S.ASKED: S.IDLE, S.EVICTING: S.EVICTING},
+    E.RESERVED: {S.EMPTY: S.BUSY, S.BUSY: S.BUSY, S.IDLE: S.IDLE, S.ASKED: S.ASKED, **ENDING},
+    E.IDLED: {S.BUSY: S.IDLE, S.IDLE: S.IDLE, S.ASKED: S.IDLE, **ENDING},
     E.ALL_ASKED: {S.IDLE: S.ASKED},
-    E.BUSY: {S.EMPTY: S.EMPTY, S.BUSY: S.BUSY, S.IDLE: S.BUSY, S.ASKED: S.BUSY, S.EVICTING: S.EVICTING},
-    E.SPENT: {S.BUSY: S.BUSY, S.IDLE: S.BUSY, S.ASKED: S.BUSY, S.EVICTING: S.EVICTING},
-    E.EMPTIED: {S.EMPTY: S.EMPTY, S.BUSY: S.EMPTY, S.IDLE: S.EMPTY, S.ASKED: S.EMPTY, S.EVICTING: S.EVICTING},
+    E.BUSY: {S.EMPTY: S.EMPTY, S.BUSY: S.BUSY, S.IDLE: S.BUSY, S.ASKED: S.BUSY, **ENDING},
+    E.SPENT: {S.BUSY: S.BUSY, S.IDLE: S.BUSY, S.ASKED: S.BUSY, **ENDING},
+    E.EMPTIED: {S.EMPTY: S.EMPTY, S.BUSY: S.EMPTY, S.IDLE: S.EMPTY, S.ASKED: S.EMPTY, **ENDING},
     E.EVICTED: {S.EMPTY: S.EVICTING, S.IDLE: S.EVICTING},
-    E.KEPT: {S.EVICTING: S.BUSY},
+    E.KEPT: {S.EVICTING: S.BUSY, S.LEAVING: S.LEAVING},
+    E.LEFT: dict.fromkeys(S, S.LEAVING),
 }
 
 
@@ -388,6 +391,91 @@ def test_a_victim_that_nobody_needs_any_more_is_there_for_the_next() -> None:
     assert pool(RemoveKey("b")) == []
     assert pool(AddKey("c", ADA)) == []
     assert pool(RemoveKey("a")) == [AdmitKey("c")]
+
+
+@pytest.mark.holds("L3", "L5")
+@pytest.mark.parametrize("state", ["without sessions", "busy", "idle", "asked for its session"])
+def test_a_key_that_ends_by_itself_is_waited_for_by_one_newcomer_before_any_is_evicted(state: str) -> None:
+    pool = Driven(sessions=3, keys=3)
+    pool.add("talk", scope=BOBS_TALK)
+    if state != "without sessions":
+        pool(Reserve("talk"))
+    if state == "idle":
+        pool(Idled("talk"))
+    pool.add("empty")
+    pool.idle("idle")
+    if state == "asked for its session":
+        pool(Yielded("talk"))
+    assert pool(Leaves("talk")) == []
+    assert pool.machine.counts().evicting == 1
+    assert pool(AddKey("a", ADA)) == [], "also of another tenant: it ends anyhow"
+    assert pool(AddKey("b", ADA)) == [EvictKey("empty")], "one waits for it already"
+    assert pool(RemoveKey("talk")) == [AdmitKey("a")]
+    assert pool(RemoveKey("empty")) == [AdmitKey("b")]
+    assert pool.machine.counts() == CapacityCounts(permits=1, queued=0, rooms=0, keys=3, pending=0, evicting=0)
+
+
+@pytest.mark.holds("L5")
+def test_a_key_that_ends_by_itself_is_not_asked_for_room_nor_counted_among_those_too_many() -> None:
+    pool = Driven(sessions=2, keys=3)
+    pool.idle("leaving", "idle")
+    pool.add("c")
+    pool(Leaves("leaving"))
+    for event in (Idled("leaving"), Busy("leaving"), Unreserve("leaving"), InUse("leaving")):
+        assert pool(event) == []
+    assert pool(Resized(1, 2)) == [MakeRoom("idle")]
+    assert pool(Reserve("c")) == [], "which is to be c's"
+    assert pool(RemoveKey("leaving")) == []
+    assert pool(Returned("idle")) == [Permit("c")]
+
+
+@pytest.mark.holds("L3")
+def test_a_key_that_was_asked_to_end_and_then_ends_for_certain_stays_whose_it_is() -> None:
+    pool = Driven(keys=2)
+    pool.idle("a")
+    pool.add("busy")
+    pool(Reserve("busy"))
+    assert pool(AddKey("b", ADA)) == [EvictKey("a")]
+    assert pool(Leaves("a")) == []
+    assert pool(InUse("a")) == [], "which it said before"
+    assert [type(effect) for effect in pool(AddKey("c", ADA))] == [RefuseKey]
+    assert pool(Leaves("a")) == []
+    assert pool(RemoveKey("a")) == [AdmitKey("b")]
+
+
+@pytest.mark.holds("L3")
+def test_whose_victim_could_not_end_waits_for_a_key_that_ends_by_itself() -> None:
+    pool = Driven(sessions=3, keys=3)
+    pool.idle("a", "b", "c")
+    assert pool(AddKey("d", ADA)) == [EvictKey("a")]
+    pool(Leaves("b"))
+    assert pool(InUse("a")) == []
+    assert pool(RemoveKey("b")) == [AdmitKey("d")]
+
+
+@pytest.mark.holds("L3")
+def test_who_stops_waiting_for_a_key_that_ends_by_itself_leaves_it_to_the_next() -> None:
+    pool = Driven(keys=1)
+    pool.idle("a")
+    pool(Leaves("a"))
+    assert pool(AddKey("b", ADA)) == []
+    assert pool(RemoveKey("b")) == []
+    assert pool(AddKey("c", ADA)) == []
+    assert pool(RemoveKey("a")) == [AdmitKey("c")]
+
+
+@pytest.mark.holds("L3")
+@pytest.mark.parametrize("scope", [ADA, BOB])
+def test_the_place_of_a_conversation_is_its_tenants_if_that_waits_for_it_else_the_oldests(scope: Scope) -> None:
+    pool = Driven(keys=2)
+    pool.add("plain")
+    pool.add("talk", scope=BOBS_TALK)
+    assert pool(AddKey("older", ADA)) == [EvictKey("plain")]
+    pool(Leaves("talk"))
+    assert pool(AddKey("newer", scope)) == []
+    first, second = ("newer", "older") if scope is BOB else ("older", "newer")
+    assert pool(RemoveKey("talk")) == [AdmitKey(first)]
+    assert pool(RemoveKey("plain")) == [AdmitKey(second)]
 
 
 @pytest.mark.holds("L5")

@@ -6,6 +6,8 @@ The invariants, after every event:
 - L3: nothing waits that could be granted; permits go to the oldest that can have one; each that waits and lacks room
   has no key left that could be asked. In the end all are served.
 - Nobody makes room for another tenant with a sticky session; who is asked has been idle the longest.
+- No key is refused, and none is evicted for it, while one that nobody waits for is on its way out; no two wait for the
+  same one. Places go to the oldest, but for a sticky key's that is its tenant's.
 """
 
 # pyright: reportPrivateUsage=false
@@ -26,6 +28,7 @@ from protocol.capacity_events import (
     Idled,
     InUse,
     KeyMessage,
+    Leaves,
     MakeRoom,
     NoSpare,
     Permit,
@@ -64,7 +67,8 @@ class CapacityLife(RuleBasedStateMachine):
         self.queue: list[tuple[int, int, float]] = []  # number, key, since
         self.reservations = 0
         self.asked: dict[int, int] = {}  # rooms that are being made, by key
-        self.evicting: set[int] = set()
+        self.evicting: set[int] = set()  # those on their way out, asked or not
+        self.leaving: set[int] = set()  # those of them that end for certain
         self.empty: dict[int, float] = {}  # key -> since when
         self.idle: dict[int, float] = {}
 
@@ -112,6 +116,9 @@ class CapacityLife(RuleBasedStateMachine):
         self.earmarked: str | None = None
         if isinstance(event, Returned) and event.key in self.admitted and self.scopes[event.key].is_sticky:
             self.earmarked = self.scopes[event.key].tenant
+        self.heirs: str | None = None
+        if isinstance(event, RemoveKey) and event.key in self.admitted and self.scopes[event.key].is_sticky:
+            self.heirs = self.scopes[event.key].tenant
         self.before(event)
         is_said_short = isinstance(event, Idled) and self.now % 2
         for effect in (
@@ -125,7 +132,8 @@ class CapacityLife(RuleBasedStateMachine):
                 case MakeRoom(key):
                     self.make_room(key, resized=isinstance(event, Resized))
                 case AdmitKey(key):
-                    assert key in self.pending
+                    heirs, self.heirs = self.heirs, None
+                    assert key == self.pending[0] or heirs == self.scopes[key].tenant
                     self.pending.remove(key)
                     self.admitted.add(key)
                     self.permits[key] = self.asked[key] = 0
@@ -134,7 +142,12 @@ class CapacityLife(RuleBasedStateMachine):
                 case RefuseKey(key, _):
                     assert not self.victims(key)
                     self.pending.remove(key)
+                    assert not self.unclaimed()
                 case EvictKey(key):
+                    assert key not in self.evicting
+                    is_wanted = len(self.evicting) < len(self.pending)
+                    is_too_many = len(self.admitted) - len(self.evicting) > self.max_keys
+                    assert is_too_many if isinstance(event, Resized) else is_wanted
                     assert any(key in self.victims(waiting) for waiting in self.pending) or (
                         isinstance(event, Resized) and not self.scopes[key].is_sticky
                     )
@@ -154,6 +167,7 @@ class CapacityLife(RuleBasedStateMachine):
                     self.pending.remove(key)
                 self.admitted.discard(key)
                 self.evicting.discard(key)
+                self.leaving.discard(key)
                 for known in (self.permits, self.asked, self.empty, self.idle):
                     known.pop(key, None)
                 self.queue = [queued for queued in self.queue if queued[1] != key]
@@ -184,7 +198,12 @@ class CapacityLife(RuleBasedStateMachine):
                 self.idle.pop(key, None)
                 self.asked[key] = max(0, self.asked[key] - 1)
             case InUse():
-                self.evicting.discard(key)
+                self.evicting -= {key} - self.leaving
+            case Leaves():
+                self.leaving.add(key)
+                self.evicting.add(key)
+                self.empty.pop(key, None)
+                self.idle.pop(key, None)
             case Yielded():
                 self.yielded(key)
             case ReserveSpare():
@@ -245,6 +264,10 @@ class CapacityLife(RuleBasedStateMachine):
                 return {k for k, since in could.items() if since == min(could.values())}
         return set()
 
+    def unclaimed(self) -> int:
+        """How many keys are on their way out that nobody waits for: whoever waits does so for one of his own."""
+        return len(self.evicting) - len(self.pending)
+
     # --- what happens
 
     def draw(self, data: st.DataObject, among: "set[int] | list[int]") -> int:
@@ -260,6 +283,11 @@ class CapacityLife(RuleBasedStateMachine):
     @rule(data=st.data())
     def remove_a_key(self, data: st.DataObject) -> None:
         self.send(RemoveKey(self.draw(data, [*self.admitted, *self.pending])))
+
+    @precondition(lambda self: self.admitted)
+    @rule(data=st.data())
+    def leave(self, data: st.DataObject) -> None:
+        self.send(Leaves(self.draw(data, self.admitted)))
 
     @precondition(lambda self: self.evicting)
     @rule(data=st.data(), ends=st.booleans())
@@ -320,7 +348,10 @@ class CapacityLife(RuleBasedStateMachine):
         gateway = None if self.per_gateway is None else cap
         self.send(Resized(sessions, keys, user, gateway))
 
-    @rule(key=st.integers(0, 30), kind=st.sampled_from([Returned, Idled, Busy, InUse, Reserve, Yielded, RemoveKey]))
+    @rule(
+        key=st.integers(0, 30),
+        kind=st.sampled_from([Returned, Idled, Busy, InUse, Leaves, Reserve, Yielded, RemoveKey]),
+    )
     def say_something_of_a_key_that_is_not_there(self, key: int, kind: "type[Returned[int]]") -> None:
         if key not in self.admitted and key not in self.pending:
             before = self.machine.counts()
@@ -363,8 +394,13 @@ class CapacityLife(RuleBasedStateMachine):
         assert len(rooms) == len(set(map(id, rooms))), "no two reservations count on one room"
 
     @invariant()
-    def every_key_that_waits_has_one_that_was_asked_to_end(self) -> None:
-        assert len(self.evicting) >= len(self.pending)
+    def every_key_that_waits_has_one_of_its_own_that_is_on_its_way_out(self) -> None:
+        assert self.unclaimed() >= 0
+        victims = self.machine._places._victims
+        assert set(victims) == set(self.pending)
+        assert len(set(victims.values())) == len(victims)
+        assert set(self.machine._places._meant_for) == self.evicting
+        assert set(self.machine._places._unclaimed) == self.evicting - set(victims.values())
 
     def teardown(self) -> None:
         if not hasattr(self, "machine"):

@@ -10,7 +10,8 @@ def waited(*keys: str) -> KeyPlaces[str]:
     """Keys that wait, each with a victim of its own."""
     places = KeyPlaces[str](5)
     for key in keys:
-        assert not places.wait(key, ADA), "there is no victim yet"
+        places.wait(key, ADA)
+        assert not places.claim(key), "there is no victim yet"
         places.evict(f"victim of {key}", key)
     return places
 
@@ -59,8 +60,10 @@ def test_a_victim_without_an_heir_is_for_the_next_one_that_waits() -> None:
     places = waited("a")
     assert places.leave("a") is ADA
     assert places.evicting == 1
-    assert places.wait("b", BOB)
-    assert not places.wait("c", BOB), "it is taken"
+    places.wait("b", BOB)
+    assert places.claim("b")
+    places.wait("c", BOB)
+    assert not places.claim("c"), "it is taken"
     assert places.settle("victim of a") == ("b", BOB)
 
 
@@ -71,6 +74,24 @@ def test_a_victim_of_nobody_in_particular_is_for_the_next_one_unless_it_has_ende
     assert places.evicting == 2
     assert places.settle("x") is None
     assert places.evicting == 1
-    assert places.wait("a", ADA)
+    places.wait("a", ADA)
+    assert places.claim("a")
     assert places.settle("y") == ("a", ADA)
-    assert not places.wait("b", ADA), "both have ended"
+    places.wait("b", ADA)
+    assert not places.claim("b"), "both have ended"
+
+
+def test_a_key_that_ends_by_itself_is_for_the_next_one_unless_it_is_somebodys_already() -> None:
+    places = waited("a")
+    places.expect("victim of a")
+    places.wait("b", BOB)
+    assert not places.claim("b")
+    places.expect("x")
+    places.expect("x")
+    assert places.evicting == 2
+    assert places.claim("b")
+    places.expect("x")
+    places.wait("c", BOB)
+    assert not places.claim("c")
+    assert places.settle("x") == ("b", BOB)
+    assert places.settle("victim of a") == ("a", ADA)
