@@ -274,7 +274,9 @@ class Pool(PoolLife):
             InvalidSettings: a setting is unknown, or out of its range; nothing has changed.
             PoolClosed: the pool is not open.
         """
-        self._tell(ResizePool(resized(self.settings, settings)))
+        after = resized(self._resized, settings)
+        self._tell(ResizePool(after))
+        self._resized = after
 
     def reset_breakers(self, upstream: Upstream | None = None) -> None:
         """Close the breakers of one server and of the credentials on it, or all. Raises as `drain` does."""

@@ -55,6 +55,7 @@ class PoolLife:
         self._refs = self._registry_actor.refs
         self._registry: Ref[RegistryMessage] | None = None
         self._anonymous: int = 0
+        self._resized = settings  # as was asked for last: the registry may have yet to hear of it
         self._is_open = False
 
     @property

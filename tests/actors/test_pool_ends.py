@@ -219,6 +219,33 @@ async def test_a_resize_that_cannot_be_is_refused_and_nothing_has_changed(change
         assert pool.settings is before
 
 
+async def test_what_is_resized_before_an_earlier_resize_was_heard_of_adds_to_it() -> None:
+    async with open_pool(PoolSettings(max_size=5), connector=FakeServer()) as pool:
+        before = pool.settings
+        pool._system.is_busy = True  # as while the pump has yet to finish what a dispatch had no time for
+        try:
+            pool.resize(max_size=2)
+            with pytest.raises(InvalidSettings, match="min_idle"):
+                pool.resize(min_idle=3, max_keys=7)  # more than there may be by then
+            pool.resize(max_idle=5.0)
+            assert pool.settings is before
+        finally:
+            pool._system.is_busy = False
+            pool.reset_breakers()  # with this all that was queued is handled
+        assert pool.settings == before.with_(max_size=2, max_idle=5.0)
+        pool.resize(max_size=4)
+        assert pool.settings == before.with_(max_size=4, max_idle=5.0)
+
+
+async def test_what_was_asked_of_a_pool_that_is_not_open_yet_is_not_done_once_it_is() -> None:
+    pool = open_pool(PoolSettings(max_size=5), connector=FakeServer())
+    with pytest.raises(PoolClosed):
+        pool.resize(max_size=2)
+    async with pool:
+        pool.resize(max_idle=5.0)
+        assert (pool.settings.max_size, pool.settings.max_idle) == (5, 5.0)
+
+
 async def test_a_pool_that_is_closed_takes_no_orders() -> None:
     async with open_pool(connector=FakeServer()) as pool:
         await pool.close()
