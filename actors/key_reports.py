@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from actors.lease import Lease
+from actors.reply import Reply
 from protocol.breakers import Attempt
 from protocol.errors import TroupeError
 from protocol.fault import Fault
@@ -19,7 +21,7 @@ class PermitWanted(Answer):
     """
 
     key: Key
-    waiter: object
+    waiter: Reply[Lease] | None
     credential: str
 
 

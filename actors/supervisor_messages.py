@@ -1,7 +1,8 @@
 """What the supervisor of a pool key is told: by callers and leases, by its sessions, by the registry, and by itself."""
 
 from actors.acquire import Acquire
-from actors.lease import CallRefused
+from actors.lease import CallRefused, Lease
+from actors.reply import Reply
 from actors.session import SessionFaulted, SessionProven, SessionReady
 from protocol import pool_messages as pool
 from protocol.message import Answer, message
@@ -38,7 +39,7 @@ SupervisorMessage = (
     | pool.SessionChecked
     | pool.SessionGone
     | pool.PermitGranted
-    | pool.PermitRefused
+    | pool.PermitRefused[Reply[Lease]]
     | pool.MakeRoom
     | pool.Evict
     | pool.Drain

@@ -31,7 +31,7 @@ for a session.
 """
 
 from collections.abc import Sequence
-from typing import Any, assert_never, cast
+from typing import Any, assert_never
 
 from protocol.errors import PoolClosed, PoolFull, SessionStateLost
 from protocol.loan import LoanEvent
@@ -160,7 +160,7 @@ class PoolMachine(Upkeep[T]):
             case PermitGranted(note):
                 return [*self._permit_granted(note, now), *self._follow_up(now)]
             case PermitRefused(error, ticket):
-                return [*self._permit_refused(error, cast("T | None", ticket), now), *self._follow_up(now)]
+                return [*self._permit_refused(error, ticket, now), *self._follow_up(now)]
             case MakeRoom():
                 return self._make_room()
             case Evict():

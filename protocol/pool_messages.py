@@ -123,13 +123,13 @@ class PermitGranted(Answer):
 
 
 @message
-class PermitRefused(Answer):
+class PermitRefused(Answer, Generic[T]):
     """One of the sessions that were reserved may not be opened, for this reason; None: there is no room for a spare.
     `ticket`: whom it was reserved for.
     """
 
     error: TroupeError | None = None
-    ticket: object = None
+    ticket: T | None = None
 
 
 @message
@@ -184,7 +184,7 @@ PoolEvent = (
     | SessionChecked
     | SessionGone
     | PermitGranted
-    | PermitRefused
+    | PermitRefused[T]
     | MakeRoom
     | Evict
     | Drain

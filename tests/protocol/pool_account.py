@@ -113,7 +113,7 @@ class PoolAccount:
         self.asked: list[int | None] = []  # whom permits were asked for, as the key knows them
         self.queued: list[int | None] = []  # those of them that the pool as a whole has not answered
         self.failed_for: int | None = None  # whom an attempt was for that has failed now
-        self.answers: list[PermitGranted | PermitRefused] = []  # those that are under way to the key
+        self.answers: list[PermitGranted | PermitRefused[int]] = []  # those that are under way to the key
         self.permits = 0  # given out by the pool as a whole
         self.told = 0  # how often `SessionStateLost` was told, and may not have been heard
         self.is_owed = self.is_shut = self.has_left = self.is_over = False

@@ -7,7 +7,7 @@ it. `some_settings` makes settings with durations so short that upkeep matters, 
 from collections import Counter
 from collections.abc import Callable, Iterable
 from random import Random
-from typing import Final, cast
+from typing import Final
 
 from protocol.errors import ConnectFailed, SessionStateLost
 from protocol.loan import Loan
@@ -235,7 +235,7 @@ class PoolLife(PoolAccount):
             if isinstance(answer, PermitGranted):
                 del self.asked[:1]
             else:
-                self.failed_for = cast("int | None", answer.ticket)
+                self.failed_for = answer.ticket
                 if answer.ticket in self.asked:
                     self.asked.remove(self.failed_for)
                 else:
