@@ -17,10 +17,11 @@ from typing import Any, Final, cast
 import anyio
 import mcp_types as types
 from mcp import Client, MCPError
-from mcp.client import CacheConfig, CacheEntry, CacheKey, ClientSession, InMemoryResponseCacheStore
+from mcp.client import CacheConfig, CacheEntry, CacheKey, ClientSession
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_MODERN_VERSION, MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
+from actors.answers import Answers
 from actors.envelope import Envelope
 from actors.exchange import Exchange
 from protocol.fault import Fault, FaultKind
@@ -41,13 +42,13 @@ class Learnt:
         self.discovery: types.DiscoverResult | None = None
         self.shakes_hands: bool | None = None
         self.schemas: types.ListToolsResult | None = None
-        self._answers: InMemoryResponseCacheStore | None = None
+        self._answers: Answers | None = None
 
     @property
-    def answers(self) -> InMemoryResponseCacheStore:
+    def answers(self) -> Answers:
         """The responses that the server lets its clients keep for a while (2026-07-28, Caching). Of this key only."""
         if self._answers is None:
-            self._answers = InMemoryResponseCacheStore()
+            self._answers = Answers()
         return self._answers
 
     def forget(self) -> None:
