@@ -1,10 +1,8 @@
 """What a borrower holds: a session for a while."""
 
-import inspect
 import warnings
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, suppress
-from functools import wraps
+from contextlib import suppress
 from types import CodeType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -12,13 +10,13 @@ import anyio
 import mcp_types as types
 from mcp import Client, MCPError
 from mcp.client.caching import CacheMode
-from mcp.client.session import ClientSession
 from mcp.shared.dispatcher import ProgressFnT
 
 from actors.connection import NOT_OPEN, Connection
-from actors.exchange import Exchange, current_exchange
+from actors.exchange import Exchange
 from actors.named import resolve
 from actors.ref import Ref
+from actors.revocable import Revocable
 from protocol.errors import CallFailed, LeaseReleased, SystemClosed
 from protocol.loan import Loan, LoanState
 from protocol.message import Answer, message
@@ -108,7 +106,7 @@ class Lease:
             LeaseReleased: the lease was released.
         """
         self.check()
-        return cast("Client", _Revocable(self, self._connection.client))
+        return cast("Client", Revocable(self, self._connection.client))
 
     def release(self) -> None:
         """Give the session back. A plain call: it sends a message, and can neither block nor be cancelled.
@@ -320,68 +318,3 @@ def told(origin: Origin | None) -> str:
     code, reached = origin
     lines = [line for start, end, line in code.co_lines() if start <= reached < end and line is not None]
     return f"{code.co_filename}:{lines[0] if lines else code.co_firstlineno}, in {code.co_name}"
-
-
-class _Revocable:
-    """An object of the SDK's, for as long as a lease is held."""
-
-    __slots__ = ("_lease", "_target")
-
-    def __init__(self, lease: Lease, target: object) -> None:
-        self._lease = lease
-        self._target = target
-
-    def __getattr__(self, name: str) -> Any:
-        lease = self._lease
-        lease.check()
-        if name.startswith("_"):
-            # What opens and closes it above all: that is the affair of the one task that holds the session.
-            raise AttributeError(f"{name} of a client that is lent is not for its borrowers")
-        try:
-            value: Any = getattr(self._target, name)
-        except RuntimeError as error:
-            raise lease.explain(error, name) from error
-        if isinstance(value, ClientSession):
-            return _Revocable(lease, value)
-        if not inspect.ismethod(value):
-            return value
-
-        @wraps(value)
-        def checked(*args: Any, **kwargs: Any) -> Any:
-            lease.check()
-            if inspect.iscoroutinefunction(value):
-                return lease.call(name, lambda: value(*args, **kwargs))
-            result = value(*args, **kwargs)
-            if isinstance(result, AbstractAsyncContextManager):
-                return _RevocableContext(lease, cast("AbstractAsyncContextManager[Any]", result))
-            return result
-
-        return checked
-
-    def __repr__(self) -> str:
-        return f"<the client of {self._lease!r}>"
-
-
-class _RevocableContext:
-    """A context manager of the SDK's (`listen`), which uses the session from its entry to its exit."""
-
-    def __init__(self, lease: Lease, target: AbstractAsyncContextManager[Any]) -> None:
-        self._lease = lease
-        self._target = target
-
-    async def __aenter__(self) -> Any:
-        self._lease.begin()
-        token = current_exchange.set(self._lease.exchange("subscriptions/listen"))
-        try:
-            return await self._target.__aenter__()
-        except BaseException:
-            self._lease.end()
-            raise
-        finally:
-            current_exchange.reset(token)
-
-    async def __aexit__(self, *error: Any) -> bool | None:
-        try:
-            return await self._target.__aexit__(*error)
-        finally:
-            self._lease.end()
