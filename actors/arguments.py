@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from actors.acquire import Terms
+from actors.seconds import check_seconds
 from protocol.errors import InvalidSettings
 from protocol.settings import PoolSettings, Upstream
 
@@ -31,19 +32,6 @@ def check_upstream(upstream: object) -> None:
     """
     if not isinstance(upstream, Upstream):
         raise InvalidSettings(f"upstream must be an Upstream, not {type(upstream).__name__}")
-
-
-def check_seconds(name: str, value: float, *, is_positive: bool = True) -> None:
-    """Refuse what is no duration.
-
-    Raises:
-        InvalidSettings: it is no number, or below 0 (0 too, if it is to be positive).
-    """
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)  # pyright: ignore[reportUnnecessaryIsInstance]
-    # Written so that not-a-number is refused too.
-    if not is_number or not (value > 0 if is_positive else value >= 0):
-        least = "above 0" if is_positive else "of at least 0"
-        raise InvalidSettings(f"{name} must be a number of seconds {least}, not {value!r}")
 
 
 def terms_of(

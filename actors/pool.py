@@ -7,11 +7,10 @@ from contextlib import suppress
 from typing import Any, Final
 
 from actors.acquire import PLAIN, Acquire, Terms
-from actors.arguments import check_kind, check_seconds, check_upstream, resized, terms_of
+from actors.arguments import check_kind, check_upstream, resized, terms_of
 from actors.backstage import HandlerFactory
 from actors.borrowing import Borrowing
 from actors.connection import Connector
-from actors.events import BUFFER, EventStream
 from actors.lease import Lease, Origin
 from actors.pool_life import PoolLife
 from actors.ref import Ref
@@ -22,7 +21,7 @@ from actors.registry import (
     ResetBreakers,
     ResizePool,
 )
-from actors.statistics import Permits, PoolStats
+from actors.seconds import check_seconds
 from actors.supervisor_messages import NeverAsked, SupervisorMessage
 from actors.system import System
 from protocol.errors import (
@@ -283,34 +282,6 @@ class Pool(PoolLife):
         if upstream is not None:
             check_upstream(upstream)
         self._tell(ResetBreakers(None if upstream is None else upstream.address))
-
-    def events(self, buffer: int = BUFFER) -> EventStream:
-        """What happens from now on, as an asynchronous iterator: `async with pool.events() as events`.
-
-        Args:
-            buffer: how many events are kept for a reader that is slow. Beyond that the oldest are dropped, and the
-                reader is told how many (`Missed`).
-
-        Raises:
-            InvalidSettings: the buffer is not a whole number of at least 1.
-            PoolClosed: the pool was not entered yet.
-        """
-        if self._registry is None:
-            raise self._closed()
-        return self._backstage.events.subscribe(buffer)
-
-    def stats(self) -> PoolStats:
-        """The pool's figures as they are now. Cheap, and works on a closed pool too."""
-        tally = self._backstage.tally
-        tally.extractor_failures = self._identities.fallbacks
-        counts = self._registry_actor.permits()
-        return PoolStats(
-            keys=tuple(self._registry_actor.stats()),
-            anonymous=self._anonymous,
-            tally=tally.figures(),
-            permits=Permits(counts.permits, self.settings.max_sessions, counts.queued),
-            breakers=self._registry_actor.breaker_stats(),
-        )
 
 
 async def _ask_first(supervisor: Ref[SupervisorMessage], acquire: Acquire, *, timeout: float) -> Lease:

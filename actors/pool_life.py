@@ -10,10 +10,11 @@ import anyio
 
 from actors.backstage import Backstage, HandlerFactory
 from actors.connection import Connector
-from actors.events import Events
+from actors.events import BUFFER, Events, EventStream
 from actors.extractor import WatchedExtractor
 from actors.ref import Ref
 from actors.registry import Close, Registry, RegistryMessage
+from actors.statistics import Permits, PoolStats
 from actors.system import System, open_system
 from actors.tally import Tally
 from actors.transports import Transports
@@ -110,6 +111,38 @@ class PoolLife:
         with anyio.move_on_after(2 * self.settings.close_timeout, shield=True):
             with suppress(ActorStopped, SystemClosed):  # it is closed already
                 await self._registry.ask(Close())
+
+    # --- looking at it
+
+    def events(self, buffer: int = BUFFER) -> EventStream:
+        """What happens from now on, as an asynchronous iterator: `async with pool.events() as events`.
+
+        Args:
+            buffer: how many events are kept for a reader that is slow. Beyond that the oldest are dropped, and the
+                reader is told how many (`Missed`).
+
+        Raises:
+            InvalidSettings: the buffer is not a whole number of at least 1.
+            PoolClosed: the pool was not entered yet.
+        """
+        if self._registry is None:
+            raise self._closed()
+        return self._backstage.events.subscribe(buffer)
+
+    def stats(self) -> PoolStats:
+        """The pool's figures as they are now. Cheap, and works on a closed pool too."""
+        tally = self._backstage.tally
+        tally.extractor_failures = self._identities.fallbacks
+        counts = self._registry_actor.permits()
+        return PoolStats(
+            keys=tuple(self._registry_actor.stats()),
+            anonymous=self._anonymous,
+            tally=tally.figures(),
+            permits=Permits(counts.permits, self.settings.max_sessions, counts.queued),
+            breakers=self._registry_actor.breaker_stats(),
+        )
+
+    # --- within
 
     def _tell(self, message: RegistryMessage) -> None:
         if self._registry is None or not self._is_open:
