@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Final, Protocol, TypeVar, cast
+from typing import Any, Final, Protocol, TypeVar, cast
 
 import anyio
 from mcp import Client, MCPError
@@ -15,6 +15,7 @@ from actors.exchange import Exchange, current_exchange
 from actors.guard import Guard
 from actors.incoming import MessageHandler
 from actors.learnt import Learnt, Recollection
+from actors.raw_request import RawRequest, send_raw
 from protocol.errors import CallFailed, CallInterrupted, MalformedResponse, SessionTerminated
 from protocol.fault import Fault
 from protocol.health import ProbeResult
@@ -90,6 +91,15 @@ class Connection:
             raise named from (named.__cause__ or (error if isinstance(error, MCPError) else None))
         finally:
             current_exchange.reset(token)
+
+    async def request(self, request: RawRequest, timeout: float | None) -> dict[str, Any]:
+        """Make a raw request on the session. `call` is to make it: there its failures get their names.
+
+        Args:
+            request: what to ask.
+            timeout: seconds that it has for an answer; None means what the client gives its calls.
+        """
+        return await send_raw(self.client, request, timeout)
 
     def has_ended(self, step: str, *, was_answered: bool = False) -> CallFailed:
         """The named error for what was to be done on a session that was closed before, as by `Pool.end`.

@@ -111,10 +111,10 @@ class Recollection:
         self.is_confirmed = True
         try:
             if envelope.method == "tools/list" and envelope.is_whole_list:
-                # The one who asked may be given this very result, and change it.
+                # The one who asked may be given this very result, and change it; here and below.
                 self.learnt.schemas = types.ListToolsResult.model_validate(copy.deepcopy(result), by_name=False)
             elif envelope.method == "server/discover" and self.learnt.discovery is not None:
-                self.learnt.discovery = types.DiscoverResult.model_validate(result, by_name=False)
+                self.learnt.discovery = types.DiscoverResult.model_validate(copy.deepcopy(result), by_name=False)
         except ValidationError:
             pass  # whoever asked is told
 

@@ -1,7 +1,7 @@
 """What a borrower holds: a session for a while."""
 
 import warnings
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from types import CodeType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -15,8 +15,10 @@ from mcp.shared.dispatcher import ProgressFnT
 from actors.connection import NOT_OPEN, Connection
 from actors.exchange import Exchange
 from actors.named import resolve
+from actors.raw_request import RawRequest
 from actors.ref import Ref
 from actors.revocable import Revocable
+from actors.seconds import check_seconds
 from protocol.errors import CallFailed, LeaseReleased, SystemClosed
 from protocol.loan import Loan, LoanState
 from protocol.message import Answer, message
@@ -154,12 +156,13 @@ class Lease:
         with suppress(SystemClosed):  # the pool is gone, and with it the session: there is nobody left to be told
             self._supervisor.tell(message)
 
-    async def call(self, step: str, make: Callable[[], Awaitable[T]]) -> T:
+    async def call(self, step: str, make: Callable[[], Awaitable[T]], *, timeout: float | None = None) -> T:
         """Make one call on the session, whatever it is: counted, so that the session is not lent before it has ended.
 
         Args:
             step: what errors call it, such as `tools/call`.
             make: makes the call on the SDK's client.
+            timeout: seconds that it may take; None means the `call_timeout` of the acquire, if it had one.
 
         Raises:
             CallFailed: as described at `Lease`.
@@ -169,9 +172,11 @@ class Lease:
         exchange = self.exchange(step)
         self.begin()
         try:
+            if timeout is not None:
+                return await self._bounded(exchange, timeout, make, "timeout")
             if acquired.terms.call_timeout is None:
                 return await self._connection.call(exchange, make)
-            return await self._bounded(exchange, acquired.terms.call_timeout, make)
+            return await self._bounded(exchange, acquired.terms.call_timeout, make, "call_timeout")
         except CallFailed as error:
             if error.fault is not None and error.fault.refuses_credential:
                 self._tell(CallRefused(acquired.caller.credential, error.fault.retry_after))
@@ -179,10 +184,10 @@ class Lease:
         finally:
             self.end()
 
-    async def _bounded(self, exchange: Exchange, seconds: float, make: Callable[[], Awaitable[T]]) -> T:
+    async def _bounded(self, exchange: Exchange, seconds: float, make: Callable[[], Awaitable[T]], name: str) -> T:
         with anyio.move_on_after(seconds):
             return await self._connection.call(exchange, make)
-        raise MCPError(types.REQUEST_TIMEOUT, f"{exchange.step} was not answered within {seconds} s (call_timeout)")
+        raise MCPError(types.REQUEST_TIMEOUT, f"{exchange.step} was not answered within {seconds} s ({name})")
 
     def explain(self, error: RuntimeError, step: str) -> Exception:
         """The named error where the session was closed under the lease; else `error`."""
@@ -209,6 +214,42 @@ class Lease:
 
     def __repr__(self) -> str:
         return f"<Lease of a session with {self._connection.address}, {'held' if self._held else 'released'}>"
+
+    # --- requests as they come
+
+    async def request(
+        self, method: str, params: Mapping[str, Any] | None = None, *, timeout: float | None = None
+    ) -> dict[str, Any]:
+        """Make a request of MCP's or any other, as JSON has it: `await lease.request("acme/thing", {"a": 1})`.
+
+        Raw means raw. Nothing is made of the params or of the result but JSON; no answer comes from a cache; a tool's
+        result is not checked against its schema; and a server's request for more input is a result like any other. What
+        the session says of itself with each request is put on this one too: headers of the protocol's, and in the
+        stateless era entries of `_meta` (those of the same name are replaced).
+
+        Args:
+            method: any but `initialize` and notifications.
+            params: an object; None, or an empty one, sends none.
+            timeout: seconds that it may take; None means the `call_timeout` of the acquire, else the pool's.
+
+        Raises:
+            InvalidMethod: the method is no text, or one of those; nothing was sent.
+            InvalidParams: the params are no JSON object; nothing was sent.
+            InvalidSettings: the timeout is no number above 0; nothing was sent.
+            MCPError: the server's own error, as it came; code -32001 when the time was over.
+
+        And what each call raises, see `Lease`.
+        """
+        request = RawRequest.of(method, params)
+        if timeout is not None:
+            check_seconds("timeout", timeout)
+        return await self.send(request, timeout)
+
+    async def send(self, request: RawRequest, timeout: float | None) -> dict[str, Any]:
+        """As `request`, of one that was checked."""
+        connection = self._connection
+        seconds = self._acquired.terms.call_timeout if timeout is None else timeout
+        return await self.call(request.method, lambda: connection.request(request, seconds), timeout=timeout)
 
     # --- the client's methods
 

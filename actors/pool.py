@@ -13,6 +13,7 @@ from actors.borrowing import Borrowing
 from actors.connection import Connector
 from actors.lease import Lease, Origin
 from actors.pool_life import PoolLife
+from actors.raw_request import RawRequest
 from actors.ref import Ref
 from actors.registry import (
     DrainKeys,
@@ -137,6 +138,58 @@ class Pool(PoolLife):
         if connect_timeout is not None or call_timeout is not None or http_client is not None:
             terms = terms_of(connect_timeout, call_timeout, http_client)
         return self._acquire(origin, upstream, headers, user, gateway_id, session_id, timeout, expires_in, terms)
+
+    def call(
+        self,
+        upstream: Upstream,
+        method: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        user: User | None = None,
+        gateway_id: str | None = None,
+        session_id: str | None = None,
+        timeout: float | None = None,
+        idempotent: bool = False,  # noqa: ARG002 - decides nothing here, where a call is made once
+    ) -> Coroutine[Any, Any, dict[str, Any]]:
+        """Make one request as JSON has it, on any session: `await pool.call(echo, "tools/call", {"name": "add"})`.
+
+        It is `acquire`, `Lease.request` and a release, whatever happens. Its arguments and errors are theirs. For what
+        is refused for its method or its params nothing is acquired.
+
+        Args:
+            upstream: the server.
+            method: what is asked of it.
+            params: an object, or None.
+            headers: as of `acquire`, and so are the next three.
+            user: who it is for.
+            gateway_id: on whose behalf.
+            session_id: the downstream session whose conversation this is.
+            timeout: how long all of it may take, in seconds; None means `acquire_timeout` for the session, and then
+                `call_timeout` for the request.
+            idempotent: whether the request may run again where nobody knows if it has run. That is for calls that
+                another process makes: one that is made in this process is made once, whatever comes of it, and its
+                error says whether it may have run.
+
+        Cancellation: the server is told, and the session goes back to the pool.
+        """
+        frame = sys._getframe(1)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - a look at one frame, no more
+        arguments = (frame.f_code, frame.f_lasti), upstream, headers, user, gateway_id, session_id, timeout, None, PLAIN
+        return self._call(method, params, timeout, arguments)
+
+    async def _call(self, method: str, params: object, timeout: float | None, arguments: Any) -> dict[str, Any]:
+        request = RawRequest.of(method, params)
+        if timeout is not None:
+            check_seconds("timeout", timeout)
+        since = self._system.now()
+        lease = await self._acquire(*arguments)
+        try:
+            left = None if timeout is None else since + timeout - self._system.now()
+            if left is not None and left <= 0:
+                raise AcquireTimeout(f"{request.method} was not sent: {timeout} s were over when there was {lease!r}")
+            return await lease.send(request, left)
+        finally:
+            lease.release()
 
     async def _acquire(  # noqa: PLR0917 - one way in for two, which name them all
         self,

@@ -44,6 +44,26 @@ class InvalidSettings(TroupeError, ValueError):
     code = -32602
 
 
+class InvalidMethod(TroupeError, ValueError):
+    """The method of a raw request is no method, or one that is not for a session's borrowers: `initialize`, which is
+    the pool's affair, and notifications, which nothing answers. Nothing was acquired or sent.
+
+    To JSON-RPC 2.0 such a request is no valid request object (-32600), whoever is asked.
+    """
+
+    http_status = 400
+    code = -32600
+
+
+class InvalidParams(TroupeError, ValueError):
+    """The params of a raw request are no JSON object: a list, say, which JSON-RPC has and MCP has not. Nothing was
+    acquired or sent, and the same request would be refused again.
+    """
+
+    http_status = 400
+    code = -32602
+
+
 class PoolClosed(TroupeError):
     """The pool is closed, or was closed while the caller waited."""
 

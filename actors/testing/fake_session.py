@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from actors.connection import Connection, Opening
 from actors.exchange import current_exchange
+from actors.raw_request import RawRequest
 from actors.testing.trouble import Trouble
 from protocol.fault import Fault, FaultKind
 from protocol.health import ProbeResult
@@ -170,6 +171,11 @@ class FakeConnection(Connection):
         return ProbeResult.SILENT
 
     @override
+    async def request(self, request: RawRequest, timeout: float | None) -> dict[str, Any]:
+        await _ask(self.session, request.method, timeout)
+        return {}
+
+    @override
     async def close(self) -> None:
         try:
             await self.session.close()
@@ -200,13 +206,19 @@ class FakeClient:
     ) -> CallToolResult:
         """Call a tool. Errors are those of the SDK's client, and what they mean the lease finds out."""
         del name, arguments
-        seconds = read_timeout_seconds or self.session.opening.call_timeout
-        with anyio.move_on_after(seconds):
-            try:
-                await self.session.call("tools/call")
-            except Ill as ill:
-                if (exchange := current_exchange.get()) is not None:
-                    exchange.fault = ill.fault
-                raise MCPError(CONNECTION_CLOSED, "Connection closed") from None
-            return CallToolResult(content=[])
-        raise MCPError(REQUEST_TIMEOUT, f"tools/call was not answered within {seconds} s")
+        await _ask(self.session, "tools/call", read_timeout_seconds)
+        return CallToolResult(content=[])
+
+
+async def _ask(session: FakeSession, method: str, timeout: float | None) -> None:
+    """Make a request, which fails as one of the SDK's client would."""
+    seconds = timeout or session.opening.call_timeout
+    with anyio.move_on_after(seconds):
+        try:
+            await session.call(method)
+        except Ill as ill:
+            if (exchange := current_exchange.get()) is not None:
+                exchange.fault = ill.fault
+            raise MCPError(CONNECTION_CLOSED, "Connection closed") from None
+        return
+    raise MCPError(REQUEST_TIMEOUT, f"{method} was not answered within {seconds} s")

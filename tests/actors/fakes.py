@@ -15,6 +15,7 @@ from typing_extensions import override
 from actors import Connection, Lease, Pool, Upstream
 from actors.connection import Opening
 from actors.exchange import current_exchange
+from actors.raw_request import RawRequest
 from protocol.fault import Fault, FaultKind
 from protocol.health import ProbeResult
 from protocol.settings import Probe
@@ -70,6 +71,15 @@ class FakeConnection(Connection):
     server: "FakeServer" = field(kw_only=True)
 
     @override
+    async def request(self, request: RawRequest, timeout: float | None) -> dict[str, Any]:
+        server = self.server
+        server.raw.append((request.method, request.params, timeout))
+        await cast("FakeClient", self.client).call_tool(request.method)
+        if server.fails_calls is not None:
+            raise server.fails_calls
+        return {"asked": request.params}
+
+    @override
     async def close(self) -> None:
         try:
             await self.server.let_go()
@@ -104,6 +114,9 @@ class FakeServer:
         probes: set lets probes be answered; they wait only after `hold_probes()`.
         health: what probes of a connection are answered with, by its place among `connections`.
         probed: each probe: of which connection, and what it asked.
+        calls: of each call, the tool, or the method of a raw request; the method `wait` waits as the tool does.
+        raw: each raw request: its method, its params, and the seconds that it had.
+        fails_calls: what raw requests raise.
         headers_of_calls, headers_of_listening: what each was to be sent with.
         openings: what the connector was given, each time.
         connections, clients, reports: of each opened connection.
@@ -129,6 +142,8 @@ class FakeServer:
         self.closed_in_order = 0
         self.now = self.peak = 0
         self.calls: list[str] = []
+        self.raw: list[tuple[str, dict[str, Any] | None, float | None]] = []
+        self.fails_calls: Exception | None = None
         self.calls_ended = 0
         self.headers_of_calls: list[Mapping[str, str]] = []
         self.headers_of_listening: list[Mapping[str, str]] = []

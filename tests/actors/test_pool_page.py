@@ -152,6 +152,16 @@ async def test_the_handler_has_a_status_for_each_error(page: Any, error: TroupeE
     assert answered == status
 
 
+async def test_what_the_page_forwards_is_answered_as_json(page: Any) -> None:
+    async with open_pool(connector=page.in_process) as pool:
+        result = await page.forward(pool, {"method": "tools/call", **REQUEST}, ADA, "conversation-1")
+        assert result["structuredContent"] == {"result": "noted: milk"}
+        assert await page.forward(pool, {"id": 8, "method": "ping"}, ADA, "conversation-1") == {}
+        with pytest.raises(MCPError) as caught:
+            await page.forward(pool, {"id": 9, "method": "acme/thing"}, ADA, "conversation-1")
+        assert caught.value.code == -32601
+
+
 async def test_what_is_reconfigured_replaces_sessions(page: Any) -> None:
     server = FakeServer()
     async with open_pool(connector=server) as pool:

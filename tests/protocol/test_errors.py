@@ -18,6 +18,8 @@ RETRIED: list[tuple[type[TroupeError], int, int]] = [
 NOT_RETRIED: list[tuple[type[TroupeError], int, int]] = [
     (errors.TroupeError, 500, -32603),
     (errors.InvalidSettings, 400, -32602),
+    (errors.InvalidMethod, 400, -32600),
+    (errors.InvalidParams, 400, -32602),
     (errors.PrincipalMismatch, 403, -32003),
     (errors.SessionStateLost, 404, -32004),
     (errors.ConversationEnded, 404, -32004),

@@ -26,6 +26,7 @@ async def test_a_fake_server_is_used_like_a_real_one(*, is_stateful: bool) -> No
     async with open_pool(connector=server) as pool:
         async with pool.session(server.upstream) as session:
             assert isinstance(await session.call_tool("work"), CallToolResult)
+        assert await pool.call(server.upstream, "acme/work", {"a": 1}) == {}
         assert len(server.live) == 1
         assert pool.stats().keys[0].stateful is is_stateful
     assert server.live == []
@@ -45,10 +46,11 @@ async def test_a_fake_server_is_used_like_a_real_one(*, is_stateful: bool) -> No
 async def test_each_trouble_of_a_call_has_its_error(trouble: Trouble, error: type[Exception]) -> None:
     server = FakeUpstream(opening=(0, 0), calling=(0, 0), closing=(0, 0))
     async with open_pool(PoolSettings(call_timeout=0.05, close_timeout=0.05), connector=server) as pool:
-        lease = await pool.acquire(server.upstream)
-        assert server.strike(trouble) is server.sessions[0]
-        with pytest.raises(error):
-            await lease.call_tool("work")
+        for way in ("typed", "raw"):
+            async with pool.session(server.upstream, user=way) as lease:
+                assert server.strike(trouble) is server.sessions[-1]
+                with pytest.raises(error):
+                    await (lease.call_tool("work") if way == "typed" else lease.request("acme/work"))
 
 
 async def test_trouble_can_be_foretold_and_a_server_can_be_down() -> None:
