@@ -12,13 +12,18 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from threading import Thread
+from typing import Any
 
 import anyio
 import uvicorn
+from mcp import MCPError
+from mcp.server.extension import Extension, MethodBinding
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.streamable_http import EventCallback, EventMessage, EventStore
-from mcp_types import JSONRPCMessage
+from mcp_types import JSONRPCMessage, RequestParams
+from pydantic import ConfigDict
 
 KINDS = ("plain", "json", "events", "sse")
 """Answers as event streams that cannot be resumed, as JSON, and as event streams that can; and the older SSE."""
@@ -46,13 +51,34 @@ class Events(EventStore):
         return stream
 
 
+class Anything(RequestParams):
+    model_config = ConfigDict(extra="allow")
+
+
+async def echo_params(context: object, params: Anything) -> dict[str, Any]:
+    return {"params": params.model_dump(by_alias=True, exclude_unset=True)}
+
+
+async def refuse(context: object, params: Anything) -> dict[str, Any]:
+    raise MCPError(-32042, "as asked: nö", {"why": params.model_extra})
+
+
+class Acme(Extension):
+    """Methods of a vendor's own: what was asked comes back, or an error with that as its data."""
+
+    identifier = "com.example/acme"
+
+    def methods(self) -> Sequence[MethodBinding]:
+        return MethodBinding("acme/thing", Anything, echo_params), MethodBinding("acme/refuse", Anything, refuse)
+
+
 def say(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
 
 def make() -> MCPServer:
-    server = MCPServer("tests", log_level="CRITICAL")
+    server = MCPServer("tests", log_level="CRITICAL", extensions=[Acme()])
 
     @server.tool()
     async def echo(text: str) -> str:
