@@ -8,6 +8,7 @@ true only when the request cannot have run.
 
 from __future__ import annotations
 
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -330,6 +331,38 @@ class UnknownChild(ActorError, LookupError):
 
 class ChildRunning(ActorError):
     """What was asked of a supervisor is done only to a child that is stopped, and this one is not."""
+
+
+# --- the cluster ------------------------------------------------------------------------------------------------------
+
+
+class Refusal(Enum):
+    """Why what came over the wire is not taken."""
+
+    TOO_LARGE = auto()
+    """It has more bytes than are taken."""
+    TOO_SHORT = auto()
+    """It has fewer bytes than its parts."""
+    UNKNOWN_VERSION = auto()
+    """It is of another version than this one and the one before."""
+    UNKNOWN_KEY = auto()
+    """It names a key that is not on the keyring."""
+    FORGED = auto()
+    """Its signature is not one of the key that it names, for what it holds and the channel that it came on."""
+    MALFORMED = auto()
+    """It is signed, and does not hold what it must."""
+    EXPIRED = auto()
+    """It is too old, or from the future."""
+    REPLAYED = auto()
+    """It was there before."""
+
+
+class EnvelopeRefused(TroupeError):
+    """What another worker sent, or seems to have sent, is not taken. `reason` says why; no text says what was in it."""
+
+    def __init__(self, message: str, *, reason: Refusal) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 # --- the machines -----------------------------------------------------------------------------------------------------

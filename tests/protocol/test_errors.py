@@ -36,6 +36,7 @@ NOT_RETRIED: list[tuple[type[TroupeError], int, int]] = [
     (errors.StartTimeout, 503, -32000),
     (errors.RestartIntensityReached, 503, -32000),
     (errors.UnknownChild, 500, -32603),
+    (errors.EnvelopeRefused, 500, -32603),
     (errors.IllegalTransition, 500, -32603),
 ]
 
@@ -83,6 +84,11 @@ def test_a_call_that_was_refused_says_with_which_status_and_how_long_to_wait() -
     error = errors.UpstreamRefused("no", status=503, retry_after=0.5)
     assert (str(error), error.status, error.retry_after) == ("no", 503, 0.5)
     assert errors.UpstreamRefused("no", status=500).retry_after is None
+
+
+def test_an_envelope_that_was_refused_says_why() -> None:
+    error = errors.EnvelopeRefused("no", reason=errors.Refusal.FORGED)
+    assert (str(error), error.reason) == ("no", errors.Refusal.FORGED)
 
 
 @pytest.mark.parametrize(
