@@ -19,7 +19,7 @@ Redis drops a subscriber that lags behind by some megabytes. Credit is what keep
 
 from collections.abc import Iterator
 from dataclasses import field
-from typing import Final, cast
+from typing import Any, Final
 
 from protocol.errors import EnvelopeRefused, Refusal
 from protocol.layout import Layout, is_flag, is_number, or_none
@@ -189,10 +189,9 @@ class Incoming:
         size, total = self._size + len(chunk.part), chunk.total
         if (self._count or self._early) and total != self._total:
             raise _unfit("two chunks of a payload differ in how many bytes it has in all")
-        if size > self._limit or (total is not None and total > self._limit):
-            raise EnvelopeRefused(
-                f"a payload has {max(size, total or 0)} bytes, and may have {self._limit}", reason=Refusal.TOO_LARGE
-            )
+        known = max(size, total or 0)
+        if known > self._limit:
+            raise EnvelopeRefused(f"a payload has {known} bytes, and may have {self._limit}", reason=Refusal.TOO_LARGE)
         last = chunk.number if chunk.is_last else self._last
         completes = self._count + len(self._early) == last
         if total is not None and (size > total or (completes and size < total)):
@@ -210,8 +209,8 @@ def _unfit(why: str) -> EnvelopeRefused:
     return EnvelopeRefused(why, reason=Refusal.MALFORMED)
 
 
-def _is_part(value: object) -> bool:
-    return value.__class__ is bytes and len(cast("bytes", value)) <= CHUNK_SIZE
+def _is_part(value: Any) -> bool:
+    return value.__class__ is bytes and len(value) <= CHUNK_SIZE
 
 
 _CHUNK: Final = Layout(

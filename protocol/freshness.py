@@ -28,6 +28,8 @@ MAX_AGE: Final = 30.0
 """How many seconds after it was sent an envelope is taken at the latest. Redis keeps no messages, so one that is older
 was held up by somebody who stood still."""
 
+_NEVER: Final = float("-inf")
+
 
 class Freshness:
     """What a worker has admitted lately.
@@ -50,7 +52,7 @@ class Freshness:
         self._max_age = max_age
         self._admitted: set[tuple[str, bytes]] = set()
         self._by_age: list[tuple[float, tuple[str, bytes]]] = []  # a heap
-        self._horizon = float("-inf")  # when what was forgotten last was sent
+        self._horizon = _NEVER  # when what was forgotten last was sent
         self.forgotten_early = 0
 
     def __len__(self) -> int:

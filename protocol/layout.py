@@ -7,7 +7,7 @@ takes no more memory than a small multiple of its bytes.
 
 from collections.abc import Callable
 from math import isfinite
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import msgpack  # pyright: ignore[reportMissingTypeStubs] - it has no types, hence `_msgpack`
 
@@ -25,7 +25,7 @@ NUMBERS_END: Final = 2**63
 MOST_FIELDS: Final = 16
 """Fields of a record, at most."""
 
-Accepts = Callable[[object], bool]
+Accepts = Callable[[Any], bool]
 """Whether a value is one of the field."""
 
 
@@ -66,7 +66,6 @@ class Layout:
                 packed,
                 use_list=False,
                 max_str_len=LONGEST_TEXT,
-                max_bin_len=len(packed),
                 max_array_len=MOST_FIELDS,
                 max_map_len=MOST_ENTRIES,
                 max_ext_len=0,
@@ -92,30 +91,27 @@ class Layout:
 # Exact classes throughout: True is no number here, and an extension no tuple.
 
 
-def is_number(value: object) -> bool:
+def is_number(value: Any) -> bool:
     """Whether it is a whole number from 0 on, below `NUMBERS_END`."""
-    return value.__class__ is int and 0 <= cast("int", value) < NUMBERS_END
+    return value.__class__ is int and 0 <= value < NUMBERS_END
 
 
-def is_moment(value: object) -> bool:
+def is_moment(value: Any) -> bool:
     """Whether it is a finite float."""
-    return value.__class__ is float and isfinite(cast("float", value))
+    return value.__class__ is float and isfinite(value)
 
 
-def is_flag(value: object) -> bool:
+def is_flag(value: Any) -> bool:
     """Whether it is True or False."""
     return value is True or value is False
 
 
-def is_text(value: object, longest: int = LONGEST_TEXT) -> bool:
+def is_text(value: Any, longest: int = LONGEST_TEXT) -> bool:
     """Whether it is printable ASCII, not empty and not too long."""
-    if value.__class__ is not str:
-        return False
-    text = cast("str", value)
-    return 0 < len(text) <= longest and text.isascii() and text.isprintable()
+    return value.__class__ is str and 0 < len(value) <= longest and value.isascii() and value.isprintable()
 
 
-def is_bytes(value: object) -> bool:
+def is_bytes(value: Any) -> bool:
     """Whether it is bytes, of any number."""
     return value.__class__ is bytes
 

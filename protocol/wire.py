@@ -18,7 +18,7 @@ Whether an envelope is still fresh is another matter: `protocol.freshness`.
 from collections.abc import Mapping
 from dataclasses import field
 from enum import IntEnum
-from typing import Final, cast
+from typing import Any, Final
 
 from protocol.errors import EnvelopeRefused, Refusal
 from protocol.keyring import SIGNATURE_SIZE, Keyring
@@ -166,23 +166,22 @@ def _too_short(size: int) -> EnvelopeRefused:
 # --- the fields -------------------------------------------------------------------------------------------------------
 
 
-def _is_kind(value: object) -> bool:
+def _is_kind(value: Any) -> bool:
     return value.__class__ is int and value in _KINDS
 
 
-def _is_id(value: object) -> bool:
-    return value.__class__ is bytes and len(cast("bytes", value)) == ID_SIZE
+def _is_id(value: Any) -> bool:
+    return value.__class__ is bytes and len(value) == ID_SIZE
 
 
-def _is_sender(value: object) -> bool:
+def _is_sender(value: Any) -> bool:
     return is_text(value, LONGEST_SENDER)
 
 
-def _is_trace(value: object) -> bool:
-    if value.__class__ is not dict:
+def _is_trace(value: Any) -> bool:
+    if value.__class__ is not dict or len(value) > MOST_ENTRIES:
         return False
-    entries = cast("dict[object, object]", value)
-    return len(entries) <= MOST_ENTRIES and all(map(is_text, entries)) and all(map(is_text, entries.values()))
+    return all(map(is_text, value)) and all(map(is_text, value.values()))
 
 
 _KINDS: Final[dict[object, Kind]] = {kind.value: kind for kind in Kind}

@@ -178,6 +178,9 @@ def test_an_empty_payload_is_one_chunk() -> None:
     assert incoming.take(only) is None
     assert incoming.is_complete
     assert incoming.payload == b""
+    unannounced = Incoming(0)
+    unannounced.take(chunk(0, b"", is_last=True))
+    assert unannounced.is_complete
 
 
 def test_chunks_are_sent_while_there_is_credit_and_a_grant_that_comes_twice_or_late_adds_none() -> None:

@@ -32,7 +32,7 @@ def test_one_key_signs_and_all_verify(secrets: dict[str, bytes], data: st.DataOb
         other = Keyring({key_id: secret + b"x"}, signing=key_id)
         assert not takes(keyring, other)
     assert keyring.key_ids == tuple(secrets)
-    assert not keyring.is_public
+    assert keyring.is_public is False
     assert b"not one of them" not in keyring
 
 

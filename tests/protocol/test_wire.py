@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from protocol.errors import EnvelopeRefused, Refusal
 from protocol.keyring import Keyring
 from protocol.layout import LONGEST_TEXT, MOST_ENTRIES
-from protocol.wire import LAYOUTS, LONGEST_SENDER, Envelope, Kind, seal
+from protocol.wire import LAYOUTS, LONGEST_SENDER, Envelope, Kind, seal, unseal
 from tests.protocol.sealed import (
     BODY,
     CHANNEL,
     ENVELOPE,
     KEYRING,
+    LIMIT,
     PREVIOUS,
     SECRET,
     changed,
@@ -39,6 +40,7 @@ def test_what_is_sealed_comes_out_as_it_was(envelope: Envelope, channel: bytes) 
     data = seal(envelope, KEYRING, channel=channel)
     assert opened(data, channel=channel) == envelope
     assert opened(data, channel=channel, limit=len(data)) == envelope
+    assert unseal(seal(envelope, KEYRING), KEYRING, limit=LIMIT) == envelope
 
 
 @pytest.mark.holds("C8")
