@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 export TROUPE_PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check formatting lint types format bench mutants pins clean setup redis
+.PHONY: help demo test check formatting lint types format bench mutants fuzz pins clean setup redis
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -41,11 +41,14 @@ bench: setup redis ## run the benchmarks
 mutants: setup ## see whether the tests of protocol/ notice changes in it (ARGS=protocol/child.py for one file)
 	@$(BIN)/python -m tests.mutation $(ARGS)
 
+fuzz: setup ## look for bytes that what reads the wire does not stand (ARGS="--seconds 600")
+	@.ci/fuzz "$(VENV)" $(ARGS)
+
 pins: setup ## bring constraints.txt up to date with pyproject.toml (ARGS=--upgrade for the newest versions)
 	@.ci/pins "$(VENV)" $(ARGS)
 
 clean: ## remove the virtual environments, caches and builds
-	rm -rf .venv .venv-newest build dist mutants .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-newest build dist mutants .fuzz .pytest_cache .ruff_cache .hypothesis
 	find actors protocol tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 setup:
