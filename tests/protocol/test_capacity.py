@@ -214,6 +214,17 @@ def test_a_key_that_becomes_idle_is_asked_at_once_where_somebody_waits_however_i
     assert pool(Returned("a")) == [Permit("b")]
 
 
+def test_since_when_a_key_is_idle_counts_also_where_it_was_said_the_short_way() -> None:
+    pool = Driven(sessions=2)
+    pool.add("talk", scope=ADAS_TALK)
+    pool.add("plain", "a")
+    for key in ("talk", "plain"):
+        pool(Reserve(key))
+    assert pool.machine.idled("plain", 8.0) == []
+    assert pool.machine.idled("talk", 9.0) == []
+    assert pool(Reserve("a")) == [MakeRoom("plain")]
+
+
 @pytest.mark.holds("L5")
 def test_a_sticky_session_makes_room_for_its_own_tenant_only() -> None:
     pool = Driven(sessions=1)
