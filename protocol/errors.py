@@ -357,7 +357,7 @@ class Refusal(Enum):
     """It was there before."""
 
 
-class EnvelopeRefused(TroupeError):
+class EnvelopeRefused(ClusterError):
     """What another worker sent, or seems to have sent, is not taken. `reason` says why; no text says what was in it."""
 
     def __init__(self, message: str, *, reason: Refusal) -> None:

@@ -209,11 +209,11 @@ def test_the_page_lists_the_errors_of_the_pool_as_they_are() -> None:
             is_safe = "yes" if error.safe_to_retry else "no"
             assert cells == [str(error.http_status), str(error.code).replace("-", "−"), is_safe], name  # noqa: RUF001
             listed.append(name)
-    of_the_runtime = errors.ActorError, errors.IllegalTransition
+    of_others = errors.ActorError, errors.ClusterError, errors.IllegalTransition
     all_others = {
         error.__name__
         for error in vars(errors).values()
-        if isinstance(error, type) and issubclass(error, TroupeError) and not issubclass(error, of_the_runtime)
+        if isinstance(error, type) and issubclass(error, TroupeError) and not issubclass(error, of_others)
     }
     assert sorted(listed) == sorted(all_others - {"TroupeError", "CallFailed"})
 
