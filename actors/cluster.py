@@ -1,0 +1,291 @@
+"""The cluster: this worker among others. Who owns which downstream session, and that this worker lives.
+
+It has no policy of its own. What the bus says and what the pool wants become events of the machine of ownership
+(`protocol.ownership`), and what that answers is asked of the bus, told to the registry, or answered.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final, assert_never
+
+from typing_extensions import override
+
+from actors.actor import Actor, Signal
+from actors.bus import Bus
+from actors.effect import Failed
+from actors.reply import AskerGone, Reply
+from actors.timer import Timer
+from protocol import bus
+from protocol import ownership_messages as ownership
+from protocol.cluster_settings import BEATS, ClusterSettings
+from protocol.errors import BusUnavailable, ClusterError
+from protocol.message import Answer, Request, message
+from protocol.namespace import Namespace
+from protocol.ownership import Ownership, Terms
+
+
+@message
+class Owner:
+    """Who owns a downstream session. `is_here`: this worker does."""
+
+    holding: bus.Holding
+    is_here: bool
+
+
+@message
+class Own(Request[Owner]):
+    """Ask who owns a session, and have it owned here if nobody does. Raises what stands in the way."""
+
+    session_id: str
+    principal: str
+
+
+@message
+class WhoOwns(Request[bus.Holding | None]):
+    """Ask the bus who holds a session. Nothing is claimed."""
+
+    session_id: str
+
+
+@message
+class EndSession(Answer):
+    """A downstream session is over: it is owned no longer."""
+
+    session_id: str
+
+
+@message
+class LeaveCluster(Request[None]):
+    """Ask this worker to leave in good order. Answered when the bus has heard of it, or cannot be reached."""
+
+
+@message
+class _Beaten(Answer):
+    asked_at: float
+
+
+@message
+class _Beat:
+    """It is time to beat."""
+
+
+@message
+class _Answered(Answer):
+    """The bus has answered what somebody asked for."""
+
+    reply: Reply[Any]
+    answer: object
+
+
+@message
+class _BusEnded(Answer):
+    outcome: object
+
+
+ClusterMessage = (
+    Own
+    | WhoOwns
+    | EndSession
+    | LeaveCluster
+    | bus.BusNews
+    | ownership.Claimed
+    | ownership.Refreshed
+    | ownership.Released
+    | ownership.Tick
+    | _Beaten
+    | _Beat
+    | _Answered
+    | _BusEnded
+)
+
+
+@message
+class OwnershipLost:
+    """A session is not owned here any more: what it has here is to end."""
+
+    session_id: str
+
+
+@message
+class OwnershipTaken:
+    """A session was taken over from a worker that died: what its server kept in its upstream sessions is lost."""
+
+    session_id: str
+
+
+OwnershipNews = OwnershipLost | OwnershipTaken
+MEMORY: Final = 60.0
+"""Seconds for which it is remembered that a session is another worker's, while nobody asks."""
+
+
+class Cluster(Actor[ClusterMessage]):
+    """This worker among others.
+
+    Args:
+        worker: its id, made after any fork.
+        way: its way to the others.
+        settings: how it meets them.
+        checks_principal: whether a session is bound to the principal that claimed it.
+        told: is told, in a turn, what becomes of sessions that are owned here.
+        clock: runs through suspends, in seconds.
+    """
+
+    def __init__(
+        self,
+        worker: str,
+        way: Bus,
+        settings: ClusterSettings,
+        *,
+        checks_principal: bool,
+        told: Callable[[OwnershipNews], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self.worker = worker
+        self._bus = way
+        self._settings = settings
+        self._names = Namespace(settings.namespace)
+        terms = Terms(settings.lifetime, settings.holding, MEMORY, checks_principal)
+        self._machine: Ownership[Reply[Owner]] = Ownership(worker, terms)
+        self._told = told
+        self._clock = clock
+        self._timer: Timer | None = None
+        self._is_joined = False
+        self._leaving: list[Reply[None]] = []
+
+    def may_start(self, session_id: str) -> bool:
+        """Whether something may be started for the session here and now."""
+        return self._machine.may_start(session_id, self._clock())
+
+    @override
+    def started(self) -> None:
+        channels = self._names.requests(self.worker), self._names.replies(self.worker)
+        self.start(partial(self._bus.run, channels, self.ref.tell), then=_BusEnded)
+        self.every(self._settings.lifetime / BEATS, _Beat())
+
+    @override
+    def receive(self, message: ClusterMessage) -> None:  # noqa: C901, PLR0912 - a row per message
+        match message:
+            case Own(session_id, principal):
+                self._handle(ownership.Want(self.keep_reply(), session_id, principal, self._token()))
+            case WhoOwns(session_id):
+                self._ask(bus.Find(session_id), partial(_Answered, self.keep_reply()))
+            case EndSession(session_id):
+                self._handle(ownership.End(session_id))
+            case bus.Joined():
+                self._joined()
+            case bus.Parted(why):
+                self._is_joined = False
+                self._handle(ownership.Parted(BusUnavailable(f"the bus was lost: {why}", was_sent=False)))
+            case bus.Arrived():
+                pass
+            case _Beat():
+                self._beat()
+            case _Beaten(asked_at):
+                self._handle(ownership.Beaten(asked_at, self._token()))
+            case ownership.Tick():
+                self._timer = None
+                self._handle(message)
+            case ownership.Claimed() | ownership.Refreshed() | ownership.Released():
+                self._handle(message)
+                self._leave_if_done()
+            case _Answered(reply, answer):
+                if isinstance(answer, ClusterError):
+                    reply.fail(answer)
+                else:
+                    reply.answer(answer)
+            case LeaveCluster():
+                self._leave(self.keep_reply())
+            case _BusEnded(outcome):
+                if isinstance(outcome, Failed):
+                    raise outcome.error
+            case _:
+                assert_never(message)
+
+    @override
+    def signal(self, signal: Signal) -> None:
+        if isinstance(signal, AskerGone) and isinstance(wanted := signal.reply.request, Own):
+            self._handle(ownership.Withdraw(signal.reply, wanted.session_id))
+
+    # --- the machine
+
+    def _handle(self, event: ownership.OwnershipEvent[Reply[Owner]]) -> None:
+        now = self._clock()
+        for effect in self._machine.handle(event, now=now):
+            self._perform(effect, now)
+
+    def _perform(self, effect: ownership.OwnershipEffect[Reply[Owner]], now: float) -> None:
+        lifetime = self._settings.holding
+        match effect:
+            case ownership.TellOwner(reply, holding, is_here):
+                reply.answer(Owner(holding, is_here))
+            case ownership.Refuse(reply, error):
+                reply.fail(error)
+            case ownership.Claim(session_id, holding, over):
+                claimed = partial(_claimed, session_id, holding.token, now)
+                self._ask(bus.Claim(session_id, holding, lifetime, over), claimed)
+            case ownership.Refresh(session_id, token):
+                self._ask(bus.Refresh(session_id, token, lifetime), partial(_refreshed, session_id, token, now))
+            case ownership.Release(session_id, token):
+                self._ask(bus.Release(session_id, token), partial(_released, session_id, token))
+            case ownership.Lost(session_id):
+                self._told(OwnershipLost(session_id))
+            case ownership.Acquired(session_id, is_taken_over):
+                if is_taken_over:
+                    self._told(OwnershipTaken(session_id))
+            case ownership.Wake(at):
+                if self._timer is not None:
+                    self._timer.cancel()
+                self._timer = self.after(max(0.0, at - now), ownership.Tick())
+            case _:
+                assert_never(effect)
+
+    # --- the bus
+
+    def _ask(self, command: bus.Command[Any], then: Callable[[Any], ClusterMessage]) -> None:
+        self._bus.send(command, lambda answer: self.ref.tell(then(answer)))
+
+    def _joined(self) -> None:
+        self._is_joined = True
+        self._beat()
+        self._handle(ownership.Joined(0.0, self._token()))
+
+    def _beat(self) -> None:
+        """Say that this worker lives. Only while it listens, which being joined is."""
+        if not self._is_joined or self._leaving:
+            return
+        asked_at = self._clock()
+        beat = bus.Beat(self.worker, self._settings.lifetime, b"")
+        tell = self.ref.tell
+
+        def beaten(answer: BusUnavailable | None) -> None:
+            if answer is None:
+                tell(_Beaten(asked_at))
+
+        self._bus.send(beat, beaten)
+
+    def _leave(self, reply: Reply[None]) -> None:
+        self._leaving.append(reply)
+        self._handle(ownership.Leave())
+        self._bus.send(bus.Forget(self.worker), lambda _: None)
+        self._leave_if_done()
+
+    def _leave_if_done(self) -> None:
+        if len(self._machine) == 0:
+            for reply in self._leaving:
+                reply.answer(None)
+
+    def _token(self) -> str:
+        """A fresh token."""
+        return f"{self.random.getrandbits(64):016x}"
+
+
+def _claimed(session_id: str, token: str, asked_at: float, answer: Any) -> ownership.Claimed:
+    return ownership.Claimed(session_id, token, answer, asked_at)
+
+
+def _refreshed(session_id: str, token: str, asked_at: float, answer: Any) -> ownership.Refreshed:
+    return ownership.Refreshed(session_id, token, answer, asked_at)
+
+
+def _released(session_id: str, token: str, _: Any) -> ownership.Released:
+    return ownership.Released(session_id, token)

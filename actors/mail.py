@@ -1,0 +1,125 @@
+"""Mail: what this worker sends to others and has from them, sealed and fresh."""
+
+from collections import Counter
+from collections.abc import Callable
+from random import Random
+from typing import Final
+
+from actors.bus import Bus
+from protocol.bus import Arrived, Post
+from protocol.errors import BusUnavailable, EnvelopeRefused, Refusal
+from protocol.freshness import Freshness
+from protocol.keyring import Keyring
+from protocol.wire import ID_SIZE, Envelope, Kind, seal, unseal
+
+CAPACITY: Final = 200_000
+"""Nonces that are remembered, for as long as an envelope with one of them would be taken."""
+
+Posted = Callable[[int | BusUnavailable], None]
+
+
+def ignore(_: object) -> None:
+    """For who does not want to know how many listened."""
+
+
+class Mail:
+    """Seals what goes out, and opens what comes in.
+
+    Args:
+        worker: the sender's id.
+        way: the bus.
+        keyring: signs and verifies.
+        random: for nonces.
+        wall_clock: the time that workers have in common, in seconds.
+        limit: bytes of an envelope, at the most.
+        skew: seconds by which workers' clocks may be apart.
+
+    Attributes:
+        refused: how many envelopes were not taken, by reason.
+        sent, received: how many went out and were taken.
+    """
+
+    __slots__ = (
+        "_bus",
+        "_fresh",
+        "_keyring",
+        "_limit",
+        "_now",
+        "_random",
+        "_worker",
+        "received",
+        "refused",
+        "sent",
+    )
+
+    def __init__(
+        self,
+        worker: str,
+        way: Bus,
+        keyring: Keyring,
+        random: Random,
+        wall_clock: Callable[[], float],
+        *,
+        limit: int,
+        skew: float,
+    ) -> None:
+        self._worker = worker
+        self._bus = way
+        self._keyring = keyring
+        self._random = random
+        self._now = wall_clock
+        self._limit = limit
+        self._fresh = Freshness(skew, CAPACITY)
+        self.refused = Counter[Refusal]()
+        self.sent = self.received = 0
+
+    def post(
+        self,
+        channel: str,
+        kind: Kind,
+        correlation: bytes,
+        payload: bytes,
+        *,
+        remaining: float | None = None,
+        then: Posted = ignore,
+    ) -> None:
+        """Send an envelope to whoever listens on the channel.
+
+        Args:
+            channel: where.
+            kind: of what kind it is.
+            correlation: which request it is about.
+            payload: what it says.
+            remaining: seconds after which it is of no use any more; None: it is always.
+            then: is told how many listened, or why it could not be sent.
+
+        Raises:
+            EnvelopeRefused: it is too large for anybody to take.
+        """
+        nonce = self._random.randbytes(ID_SIZE)
+        envelope = Envelope(kind, correlation, self._worker, self._now(), remaining, nonce, payload)
+        sealed = seal(envelope, self._keyring, channel=channel.encode("ascii"))
+        if len(sealed) > self._limit:
+            raise EnvelopeRefused(
+                f"{len(sealed)} bytes are more than workers take of each other at once ({self._limit})",
+                reason=Refusal.TOO_LARGE,
+            )
+        self.sent += 1
+        self._bus.send(Post(channel, sealed), then)
+
+    def read(self, arrived: Arrived) -> Envelope | None:
+        """The envelope that came in; None if it is not taken, which is counted."""
+        try:
+            envelope = unseal(
+                arrived.envelope, self._keyring, limit=self._limit, channel=arrived.channel.encode("ascii")
+            )
+            self._fresh.admit(envelope, self._now())
+        except EnvelopeRefused as refusal:
+            self.refused[refusal.reason] += 1
+            return None
+        self.received += 1
+        return envelope
+
+    def correlation(self) -> bytes:
+        """A fresh id for a request."""
+        return self._random.randbytes(ID_SIZE)
