@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import anyio.lowlevel
 import sniffio
@@ -17,6 +17,20 @@ import trio
 
 _flavour: Final = sniffio.thread_local
 """Has the name of the library whose code runs in this thread, where that library sets it: trio and trio-asyncio do."""
+
+
+class Event(Protocol):
+    """An event of whatever event loop: `anyio.Event`, `asyncio.Event` or `trio.Event`."""
+
+    def set(self) -> object:
+        """Let those go on who wait."""
+
+    def is_set(self) -> bool:
+        """Whether that was done."""
+        ...
+
+    async def wait(self) -> object:
+        """Wait for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +46,7 @@ class Backend:
         here: what `where` says on this event loop.
         run_soon: run something on the loop, from any thread, in a context. Raises RuntimeError once the loop has ended.
         library: what sniffio calls the loop.
+        event: makes an event of the loop's own kind.
     """
 
     now: Callable[[], float]
@@ -40,6 +55,7 @@ class Backend:
     here: object
     run_soon: Callable[[Callable[[], None], Context], Any]
     library: str
+    event: Callable[[], Event]
 
 
 def current_backend() -> Backend:
@@ -54,6 +70,7 @@ def current_backend() -> Backend:
             here="trio",
             run_soon=lambda work, context: token.run_sync_soon(context.run, work),
             library="trio",
+            event=trio.Event,
         )
     loop = asyncio.get_running_loop()
     return Backend(
@@ -63,6 +80,7 @@ def current_backend() -> Backend:
         here=None,
         run_soon=lambda work, context: loop.call_soon_threadsafe(work, context=context),
         library="asyncio",
+        event=asyncio.Event,
     )
 
 

@@ -3,8 +3,7 @@
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-import anyio
-
+from actors.backend import Event
 from actors.life import DRAINING
 from actors.links import without_link
 from protocol.errors import ActorStopped, AskTimeout, NoReply
@@ -62,7 +61,7 @@ class Reply(Generic[R]):
         self.is_open = True
         self.kept = self.listed = self.counted = False
         self.state = PENDING
-        self.event: anyio.Event | None = None
+        self.event: Event | None = None
         self.value: Any  # set with the state that says what it is
 
     # --- for actors
@@ -132,8 +131,9 @@ class Reply(Generic[R]):
 
     async def wait(self, timeout: float | None) -> R:
         """Wait for the answer and take it. However this ends, nothing that was granted is lost."""
-        event = self.event = anyio.Event()
-        clock = self.holder.system.clock
+        system = self.holder.system
+        event = self.event = system.backend.event()
+        clock = system.clock
         began = clock.now()
         try:
             if timeout is None:

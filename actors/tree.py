@@ -361,19 +361,19 @@ class Tree(Dispatcher):
 
     def check_thread(self, cell: Cell[Any] | None, what: str) -> None:
         """Raise unless this is the thread and event loop that run the system. A closed one is nobody's."""
-        if not self.thread:
+        is_thread = get_ident() == self.thread
+        if (is_thread and self.where() is self.here) or not self.thread:
             return
         who = self.name if cell is None else cell.path
-        if get_ident() != self.thread:
+        if not is_thread:
             raise WrongThread(
                 f"{who} was {what} from another thread than the one that runs the system: let the outcome come back as "
                 "a message (`then`), or use system.from_thread"
             )
-        if self.where() is not self.here:
-            raise WrongEventLoop(
-                f"{who} was {what} from another event loop than the one that runs the system: do so in a task of that "
-                "loop (under trio-asyncio, on trio's side)"
-            )
+        raise WrongEventLoop(
+            f"{who} was {what} from another event loop than the one that runs the system: do so in a task of that "
+            "loop (under trio-asyncio, on trio's side)"
+        )
 
     # --- the tree
 

@@ -124,6 +124,8 @@ class Supply(Places[T]):
     def _supply(self, now: float) -> list[PoolEffect[T]]:
         """Ask for as many permits as are wanted and can be had."""
         effects: list[PoolEffect[T]] = []
+        if not self._can_open():
+            return effects
         lacking = self._wanted(now) - self._under_way
         while lacking > 0 and self._can_open():
             ticket = self._unattended() if self._under_way < self._needed() else None

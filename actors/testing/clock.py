@@ -9,6 +9,7 @@ import anyio
 import trio
 from typing_extensions import override
 
+from actors.backend import Event
 from actors.clock import Clock
 from protocol.errors import InvalidSettings
 
@@ -40,7 +41,7 @@ class SimulatedClock(Clock):
         return self._time() + self._offset
 
     @override
-    async def wait(self, event: anyio.Event, until: float) -> None:
+    async def wait(self, event: Event, until: float) -> None:
         while True:
             with trio.CancelScope(deadline=self._due(until)) as scope:
                 self._waiting[scope] = until

@@ -6,6 +6,7 @@ import anyio
 import anyio.lowlevel
 from typing_extensions import override
 
+from actors.backend import Event
 from actors.clock import Clock
 from protocol.errors import InvalidSettings
 
@@ -37,7 +38,7 @@ class ManualClock(Clock):
         return self._now
 
     @override
-    async def wait(self, event: anyio.Event, until: float) -> None:
+    async def wait(self, event: Event, until: float) -> None:
         with anyio.CancelScope() as scope:
             if until <= self._now:
                 scope.cancel()

@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from actors import Actor, Clock, Ref, Timer, open_system
+from actors.backend import Event
 from protocol.errors import ActorStopped, InvalidSettings
 
 BEAT = 0.01
@@ -23,7 +24,7 @@ class StoppedClock(Clock):
     def now(self) -> float:
         return anyio.current_time() + self.lost
 
-    async def wait(self, event: anyio.Event, until: float) -> None:
+    async def wait(self, event: Event, until: float) -> None:
         with anyio.CancelScope(deadline=until - self.lost):
             await event.wait()
 
