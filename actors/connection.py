@@ -15,10 +15,11 @@ from actors.exchange import Exchange, current_exchange
 from actors.guard import Guard
 from actors.incoming import MessageHandler
 from actors.learnt import Learnt, Recollection
-from actors.raw_request import RawRequest, send_raw
+from actors.raw_request import send_raw
 from protocol.errors import CallFailed, CallInterrupted, MalformedResponse, SessionTerminated
 from protocol.fault import Fault
 from protocol.health import ProbeResult
+from protocol.raw_request import RawRequest
 from protocol.settings import PoolSettings, Probe, Upstream
 
 __all__ = ["Connection", "Connector", "Learnt", "MessageHandler", "Opening", "innermost"]

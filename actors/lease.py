@@ -15,7 +15,6 @@ from mcp.shared.dispatcher import ProgressFnT
 from actors.connection import NOT_OPEN, Connection
 from actors.exchange import Exchange
 from actors.named import resolve
-from actors.raw_request import RawRequest
 from actors.ref import Ref
 from actors.revocable import Revocable
 from actors.seconds import check_seconds
@@ -23,6 +22,7 @@ from protocol.errors import CallFailed, LeaseReleased, SystemClosed
 from protocol.loan import Loan, LoanState
 from protocol.message import Answer, message
 from protocol.pool_messages import Abandoned, CallsEnded, Release
+from protocol.raw_request import RawRequest
 
 if TYPE_CHECKING:
     from actors.acquire import Acquire

@@ -13,7 +13,6 @@ from actors.borrowing import Borrowing
 from actors.connection import Connector
 from actors.lease import Lease, Origin
 from actors.pool_life import PoolLife
-from actors.raw_request import RawRequest
 from actors.ref import Ref
 from actors.registry import (
     DrainKeys,
@@ -39,6 +38,7 @@ from protocol.headers import check_session_id
 from protocol.identity import User
 from protocol.keys import key_of
 from protocol.pooled_session import NEVER
+from protocol.raw_request import RawRequest
 from protocol.settings import PoolSettings, Upstream
 
 logger = logging.getLogger(__name__)

@@ -8,11 +8,7 @@ protocol's headers, the client's name in `_meta`), and `_dispatcher`, which send
 longer, requests go its public way, with its checks.
 """
 
-import json
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from types import NoneType
+from collections.abc import Callable
 from typing import Any, Final, cast
 
 import anyio
@@ -24,62 +20,10 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from pydantic import RootModel, ValidationError
 from typing_extensions import override
 
-from protocol.errors import InvalidMethod, InvalidParams
+from protocol.raw_request import RawRequest
 
 PAGES: Final = 100
 """How many pages of tools are read, at the most, to find one of them."""
-_METHOD: Final = re.compile(r"[!-~]{1,200}")
-"""In the stateless era a method is a header, too."""
-
-
-@dataclass(frozen=True, slots=True)
-class RawRequest:
-    """What is asked of a server, as it came. Made by `of`, which checks it.
-
-    Attributes:
-        method: the JSON-RPC method.
-        params: its params; None for none.
-    """
-
-    method: str
-    params: dict[str, Any] | None = field(repr=False)
-
-    @classmethod
-    def of(cls, method: object, params: object) -> "RawRequest":
-        """Check what is to be asked.
-
-        Raises:
-            InvalidMethod: it cannot be a method, or no borrower of a session may ask for it.
-            InvalidParams: they are no JSON object.
-        """
-        if not isinstance(method, str) or _METHOD.fullmatch(method) is None:
-            raise InvalidMethod("the method of a request must be text of 1 to 200 visible ASCII characters")
-        if method == "initialize":
-            raise InvalidMethod("initialize was not sent: the session was initialised when the pool opened it")
-        if method.startswith("notifications/"):
-            raise InvalidMethod(f"{method} was not sent: it is a notification, and has no answer to wait for")
-        if params is None:
-            return cls(method, None)
-        if not isinstance(params, Mapping):
-            raise InvalidParams(f"the params of {method} must be an object or None, not {type(params).__name__}")
-        given = dict(cast("Mapping[str, Any]", params))
-        if not isinstance(given.get("_meta", {}), (Mapping, NoneType)):
-            raise InvalidParams(f"_meta in the params of {method} must be an object")
-        try:
-            json.dumps(given, ensure_ascii=False, allow_nan=False).encode()
-        except (TypeError, ValueError, RecursionError) as error:
-            # What the error quotes may be anything.
-            raise InvalidParams(f"the params of {method} cannot be said in JSON ({type(error).__name__})") from None
-        return cls(method, given)
-
-    def message(self) -> dict[str, Any]:
-        """The request as a message that may be changed at its outside: its params, and `_meta` in them."""
-        if self.params is None:
-            return {"method": self.method}
-        params = dict(self.params)
-        if (meta := params.pop("_meta", None)) is not None:
-            params["_meta"] = dict(meta)
-        return {"method": self.method, "params": params}
 
 
 async def send_raw(client: Client, request: RawRequest, seconds: float | None) -> dict[str, Any]:

@@ -10,10 +10,10 @@ from typing_extensions import override
 
 from actors.connection import Connection, Opening
 from actors.exchange import current_exchange
-from actors.raw_request import RawRequest
 from actors.testing.trouble import Trouble
 from protocol.fault import Fault, FaultKind
 from protocol.health import ProbeResult
+from protocol.raw_request import RawRequest
 
 if TYPE_CHECKING:
     from actors.testing.fake_upstream import FakeUpstream

@@ -15,9 +15,9 @@ from typing_extensions import override
 from actors import Connection, Lease, Pool, Upstream
 from actors.connection import Opening
 from actors.exchange import current_exchange
-from actors.raw_request import RawRequest
 from protocol.fault import Fault, FaultKind
 from protocol.health import ProbeResult
+from protocol.raw_request import RawRequest
 from protocol.settings import Probe
 
 ECHO = Upstream("http://127.0.0.1:1/mcp")

@@ -15,12 +15,13 @@ from opentelemetry import context as telemetry
 from actors import Connection, Pool, PoolSettings, Transports, Upstream, open_pool
 from actors.connection import Learnt
 from actors.exchange import Exchange
-from actors.raw_request import RawRequest, send_raw
+from actors.raw_request import send_raw
 from actors.shortcut import FIRST_ID
 from protocol.errors import (
     SessionTerminated,
     UpstreamUnreachable,
 )
+from protocol.raw_request import RawRequest
 from protocol.session import SessionState
 from tests.actors.fakes import settled
 from tests.actors.wire import EVENTS, SERVER, FakeWire, Stream, TwoEras, given, opening, reply

@@ -8,7 +8,6 @@ import pytest
 from mcp import MCPError
 
 from actors import Lease, Pool, PoolSettings, open_pool
-from actors.raw_request import RawRequest
 from protocol.errors import (
     AcquireTimeout,
     CallInterrupted,
@@ -20,6 +19,7 @@ from protocol.errors import (
     SessionStateLost,
     SessionTerminated,
 )
+from protocol.raw_request import RawRequest
 from protocol.session import SessionState
 from tests.actors.fakes import ECHO, NOTHING_LEFT, FakeServer, bookkeeping, settled
 
