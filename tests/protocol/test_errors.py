@@ -13,6 +13,7 @@ RETRIED: list[tuple[type[TroupeError], int, int]] = [
     (errors.ConnectFailed, 502, -32000),
     (errors.UpstreamUnreachable, 502, -32000),
     (errors.SessionTerminated, 502, -32000),
+    (errors.NotAlive, 503, -32000),
     (errors.MailboxFull, 503, -32000),
 ]
 NOT_RETRIED: list[tuple[type[TroupeError], int, int]] = [
@@ -36,7 +37,8 @@ NOT_RETRIED: list[tuple[type[TroupeError], int, int]] = [
     (errors.StartTimeout, 503, -32000),
     (errors.RestartIntensityReached, 503, -32000),
     (errors.UnknownChild, 500, -32603),
-    (errors.EnvelopeRefused, 500, -32603),
+    (errors.ClusterError, 503, -32000),
+    (errors.EnvelopeRefused, 503, -32000),
     (errors.IllegalTransition, 500, -32603),
 ]
 
