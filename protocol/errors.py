@@ -244,6 +244,29 @@ class NotAlive(ClusterError):
     safe_to_retry = True
 
 
+class OwnerUnreachable(ClusterError):
+    """The worker that owns the downstream session has died, or could not be reached before it had begun with the
+    request. Nothing has run.
+    """
+
+    safe_to_retry = True
+
+
+class OutcomeUnknown(ClusterError):
+    """The request was delivered to the worker that owns the downstream session, and no answer came. It may have run."""
+
+    http_status = 504
+
+
+class OwnerFailed(ClusterError):
+    """The worker that owns the downstream session met an error that it has no name for; its log tells more. The request
+    may have run.
+    """
+
+    http_status = 502
+    code = -32603
+
+
 # --- the runtime ------------------------------------------------------------------------------------------------------
 
 

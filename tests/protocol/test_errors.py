@@ -14,6 +14,7 @@ RETRIED: list[tuple[type[TroupeError], int, int]] = [
     (errors.UpstreamUnreachable, 502, -32000),
     (errors.SessionTerminated, 502, -32000),
     (errors.NotAlive, 503, -32000),
+    (errors.OwnerUnreachable, 503, -32000),
     (errors.MailboxFull, 503, -32000),
 ]
 NOT_RETRIED: list[tuple[type[TroupeError], int, int]] = [
@@ -38,6 +39,8 @@ NOT_RETRIED: list[tuple[type[TroupeError], int, int]] = [
     (errors.RestartIntensityReached, 503, -32000),
     (errors.UnknownChild, 500, -32603),
     (errors.ClusterError, 503, -32000),
+    (errors.OutcomeUnknown, 504, -32000),
+    (errors.OwnerFailed, 502, -32603),
     (errors.EnvelopeRefused, 503, -32000),
     (errors.IllegalTransition, 500, -32603),
 ]
