@@ -1,19 +1,59 @@
-"""What reads the wire, given any bytes: as an envelope, as the body of one that is signed, as a chunk, as several.
+"""What reads the wire, given any bytes: as an envelope, as the body of one that is signed, as a chunk, as several, and
+as each of the payloads that a forwarded request and its answer have.
 
 It raises `EnvelopeRefused` or reads something; and what it read is read once more from what that is written as.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
+from protocol.bus import Holding
 from protocol.chunks import Chunk, Incoming, Outgoing, pack_chunk, pack_credit, unpack_chunk, unpack_credit
-from protocol.errors import EnvelopeRefused
+from protocol.errors import EnvelopeRefused, Refusal
+from protocol.fault import Fault, FaultKind
+from protocol.forwarded import ForwardedRequest
+from protocol.forwarded_answer import (
+    Log,
+    Progress,
+    ServerError,
+    pack_failure,
+    pack_not_owner,
+    pack_note,
+    pack_result,
+    unpack_failure,
+    unpack_not_owner,
+    unpack_note,
+    unpack_result,
+)
+from protocol.raw_request import RawRequest
+from protocol.upstream import Upstream
 from protocol.wire import LAYOUTS, seal
 from tests.protocol.sealed import ENVELOPE, KEYRING, opened, signed
 
 _LIMIT: Final = 40
 _WINDOW: Final = 4
+
+ANSWERS: Final[dict[Callable[[bytes], Any], Callable[[Any], bytes]]] = {
+    unpack_result: pack_result,
+    unpack_failure: pack_failure,
+    unpack_not_owner: pack_not_owner,
+    unpack_note: pack_note,
+}
+"""What reads the payloads of answers, and what writes them."""
+
+HELD: Final = Holding("worker-2", "held-2", "")
+REQUEST: Final = ForwardedRequest.of(
+    session_id="session-1",
+    token=HELD.token,
+    upstream=Upstream("http://h/mcp"),
+    request=RawRequest.of("tools/call", {"name": "add", "_meta": {}}),
+    headers={"authorization": "Bearer a"},
+    user="ada",
+    gateway_id=None,
+    principal="",
+)
+FAULT: Final = Fault(FaultKind.REFUSED, "initialize", "HTTP 429", status=429, retry_after=2.5, at_connect=True)
 
 
 def decode(data: bytes) -> None:
@@ -33,6 +73,13 @@ def decode(data: bytes) -> None:
     with suppress(EnvelopeRefused):
         below = unpack_credit(data)
         assert unpack_credit(pack_credit(below)) == below
+    with suppress(EnvelopeRefused):
+        request = ForwardedRequest.unpack(data)
+        assert ForwardedRequest.unpack(request.pack()) == request
+    for unpack, pack in ANSWERS.items():
+        with suppress(EnvelopeRefused):
+            again = pack(unpack(data))
+            assert pack(unpack(again)) == again  # as bytes, since what is no number equals nothing
     _take(data)
 
 
@@ -46,6 +93,14 @@ def seeds() -> Iterator[bytes]:
         yield pack_chunk(chunk)
     yield pack_credit(12)
     yield bytes([0, 1, 1, 0, 2, 5])
+    yield REQUEST.pack()
+    yield pack_result({"a": [None, 1.5, "é"]})
+    yield pack_failure(FAULT.for_connect("http://h/mcp"))
+    yield pack_failure(EnvelopeRefused("no", reason=Refusal.FORGED))
+    yield pack_failure(ServerError(-32042, "no", [1]))
+    yield pack_not_owner(HELD)
+    yield pack_note(Progress(1, 2.5, "half"))
+    yield pack_note(Log("info", None, {"a": 1}))
 
 
 def _take(data: bytes) -> None:

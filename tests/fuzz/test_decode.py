@@ -21,3 +21,15 @@ def test_an_error_that_is_no_refusal_is_found(name: str, monkeypatch: pytest.Mon
     monkeypatch.setattr(module, name, fail)
     with pytest.raises(RecursionError):
         decode(b"")
+
+
+@pytest.mark.parametrize("name", ["ANSWERS", "ForwardedRequest"])
+def test_so_is_one_in_what_reads_a_payload(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Failing:
+        @staticmethod
+        def unpack(_: bytes) -> None:
+            raise KeyError
+
+    monkeypatch.setattr(module, name, {Failing.unpack: repr} if name == "ANSWERS" else Failing)
+    with pytest.raises(KeyError):
+        decode(b"")
