@@ -252,6 +252,12 @@ class OwnerUnreachable(ClusterError):
     safe_to_retry = True
 
 
+class TooManyForwards(ClusterError):
+    """As many requests as may be are with other workers already, or with this one. Nothing was sent."""
+
+    safe_to_retry = True
+
+
 class OutcomeUnknown(ClusterError):
     """The request was delivered to the worker that owns the downstream session, and no answer came. It may have run."""
 

@@ -15,6 +15,7 @@ RETRIED: list[tuple[type[TroupeError], int, int]] = [
     (errors.SessionTerminated, 502, -32000),
     (errors.NotAlive, 503, -32000),
     (errors.OwnerUnreachable, 503, -32000),
+    (errors.TooManyForwards, 503, -32000),
     (errors.MailboxFull, 503, -32000),
 ]
 NOT_RETRIED: list[tuple[type[TroupeError], int, int]] = [
