@@ -1,11 +1,15 @@
 """The bus: the cluster's only way out of its process."""
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from actors.failure import told
 from protocol.bus import BusNews, Command
 from protocol.errors import BusUnavailable
+
+logger = logging.getLogger(__name__)
 
 A = TypeVar("A")
 
@@ -23,7 +27,8 @@ class Bus(ABC):
     async def run(self, channels: tuple[str, ...], tell: Told) -> None:
         """Stay connected until cancelled: subscribe to the channels, and say what comes.
 
-        Whatever goes wrong is told (`Parted`) and tried again, with a backoff. What this opens it closes.
+        Whatever goes wrong is told (`Parted`) and tried again, with a backoff. What this opens it closes. What `tell`
+        or a `then` raises is logged, and keeps nobody else from being told.
 
         Args:
             channels: what to listen to.
@@ -42,4 +47,15 @@ class Bus(ABC):
         Args:
             command: what to do.
             then: is called with the answer, or with why there is none, once: maybe before this returns.
+
+        Raises:
+            TypeError, ValueError: it is no such command, or cannot be said. `then` is not called.
         """
+
+
+def contained(call: Callable[..., None], *arguments: Any) -> None:
+    """Call back. One that fails harms nothing but itself."""
+    try:
+        call(*arguments)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the others are to be called all the same
+        logger.error("who was called back by the bus failed: %s", told(error))  # noqa: TRY400 - its text may be secret

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import anyio
 from typing_extensions import override
 
-from actors.bus import Bus, Told
+from actors.bus import Bus, Told, contained
 from protocol.bus import Arrived, Command, Count, Joined, Post
 from protocol.bus_records import BusRecords
 from protocol.errors import BusUnavailable
@@ -27,6 +27,7 @@ class MemoryHub:
         self._now = now or anyio.current_time
         self._records = BusRecords()
         self._listeners: dict[str, dict[MemoryBus, None]] = {}
+        self._begun_at: float | None = None
 
     def bus(self) -> "MemoryBus":
         """Another worker's way to the others."""
@@ -45,10 +46,15 @@ class MemoryHub:
             case _:
                 return self._records.do(command, now=self._now())
 
-    def join(self, bus: "MemoryBus", channels: tuple[str, ...]) -> None:
+    def join(self, bus: "MemoryBus", channels: tuple[str, ...]) -> Joined:
         """The bus listens to these. Only its buses call this."""
         for channel in channels:
             self._listeners.setdefault(channel, {})[bus] = None
+        now = self._now()
+        # By who joins first, as in Redis: a hub may be made before there is an event loop, and so a clock.
+        if self._begun_at is None:
+            self._begun_at = now
+        return Joined(now - self._begun_at)
 
     def part(self, bus: "MemoryBus", channels: tuple[str, ...]) -> None:
         """It listens no more. Only its buses call this."""
@@ -74,19 +80,20 @@ class MemoryBus(Bus):
     @override
     async def run(self, channels: tuple[str, ...], tell: Told) -> None:
         self._tell = tell
-        self._hub.join(self, channels)
+        joined = self._hub.join(self, channels)
         try:
-            tell(Joined())
+            contained(tell, joined)
             while True:
                 await self._has_due.wait()
                 self._has_due = anyio.Event()
-                while self._due:
-                    self._due.popleft()()
+                # No more than these at a time: who asks again whenever it is answered is not to hold the event loop.
+                for _ in range(len(self._due)):
+                    contained(self._due.popleft())
         finally:
             self._tell = None
             self._hub.part(self, channels)
             while self._due:
-                self._due.popleft()()
+                contained(self._due.popleft())
 
     @override
     def send(self, command: Command[A], then: Callable[[A | BusUnavailable], None]) -> None:

@@ -2,25 +2,21 @@
 
 import ipaddress
 from collections.abc import Callable
-from contextlib import suppress
+from functools import partial
 from typing import Any, Final, cast
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
-from redis.asyncio.connection import (
-    AbstractConnection,
-    Connection,
-    parse_url,
-)
+from redis.asyncio.connection import AbstractConnection, Connection, parse_url
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from actors.redis_connection import ENDING_AT_ONCE
+from actors.redis_sentinel import SentinelService, host_and_port, places
 from protocol.errors import InvalidSettings
 
 SENTINEL: Final = "redis+sentinel"
 SCHEMES: Final = ("redis", "rediss", "unix", SENTINEL)
-_SENTINEL_PORT: Final = 26_379
 
 Connect = Callable[[], AbstractConnection]
 """Makes a connection that is yet to be opened."""
@@ -48,13 +44,19 @@ class RedisAddress:
     def __init__(self, url: str) -> None:
         try:
             parts = urlsplit(url)
-            self._sentinel = _SentinelService(parts) if parts.scheme == SENTINEL else None
-            self._options: dict[str, Any] = {} if self._sentinel else dict(parse_url(url))
+            _check_rest(parts)
+            self._sentinel = SentinelService(parts) if parts.scheme == SENTINEL else None
+            options: dict[str, Any] = {} if self._sentinel else dict(parse_url(url))
+            kind = ENDING_AT_ONCE[cast("type[AbstractConnection]", options.pop("connection_class", Connection))]
+            self._connect = partial(kind, **{**options, **_PLAIN})
+            self._connect()  # refuses options that there are none of
             hosts = _hosts(parts)
-        except (ValueError, TypeError, AttributeError):
+        except (ValueError, TypeError, AttributeError, RedisError):
             known = ", ".join(f"{scheme}://" for scheme in SCHEMES)
-            raise InvalidSettings(f"cluster is no address of a Redis: begin it with one of {known}") from None
-        self._kind = cast("type[AbstractConnection]", self._options.pop("connection_class", Connection))
+            raise InvalidSettings(
+                f"cluster is no address of a Redis: begin it with one of {known}, give a number as the database and "
+                "options that redis-py's connections have, and quote what is special in a password (%2F for a slash)"
+            ) from None
         place = parts.path if parts.scheme == "unix" else ",".join(hosts) + parts.path
         self.shown = f"{parts.scheme}://{place}"
         self.is_local = parts.scheme == "unix" or all(_is_loopback(host) for host in hosts)
@@ -62,53 +64,19 @@ class RedisAddress:
     def __repr__(self) -> str:
         return f"RedisAddress({self.shown!r})"
 
-    async def connector(self) -> Connect:
+    async def connector(self, patience: float) -> Connect:
         """How to connect now. To be used on asyncio's side.
 
+        Args:
+            patience: seconds that each Sentinel has to say where the master is.
+
         Raises:
-            RedisError, OSError: no Sentinel says where the master is.
+            LineBroke: no Sentinel says so.
         """
         if self._sentinel is None:
-            return lambda: self._kind(**{**self._options, **_PLAIN})
-        host, port = await self._sentinel.master()
-        options: dict[str, Any] = {
-            **self._sentinel.options,
-            **_PLAIN,
-            "host": host,
-            "port": port,
-            "db": self._sentinel.database,
-        }
-        return lambda: Connection(**options)
-
-
-class _SentinelService:
-    """A service that Sentinels know the master of."""
-
-    def __init__(self, parts: SplitResult) -> None:
-        self._sentinels = [_host_and_port(place) for place in _places(parts)]
-        service, _, database = parts.path.strip("/").partition("/")
-        if not service or not self._sentinels:
-            raise ValueError("no service")
-        self._service = unquote(service)
-        self.database = int(database or 0)
-        user, _, password = parts.netloc.rpartition("@")[0].partition(":")
-        self.options = {name: unquote(text) for name, text in (("username", user), ("password", password)) if text}
-
-    async def master(self) -> tuple[str, int]:
-        """Where the master is now.
-
-        Raises:
-            RedisError: nobody knows.
-        """
-        options: dict[str, Any] = {**self.options, "protocol": 2, "driver_info": None}
-        sentinel: Any = Sentinel(self._sentinels, sentinel_kwargs=options)
-        try:
-            host, port = await sentinel.discover_master(self._service)
-        finally:
-            for client in sentinel.sentinels:
-                with suppress(RedisError, OSError):
-                    await client.aclose()
-        return str(host), int(port)
+            return self._connect
+        host, port = await self._sentinel.master(self._connect, patience)
+        return partial(self._connect, host=host, port=port, db=self._sentinel.database, **self._sentinel.credentials)
 
 
 _PLAIN: Final[dict[str, Any]] = {
@@ -120,30 +88,33 @@ _PLAIN: Final[dict[str, Any]] = {
     "retry_on_error": [],
     "retry_on_timeout": False,
     "socket_timeout": None,
+    "socket_connect_timeout": None,
 }
 """What a line needs, whatever an address says: nothing is repeated or timed by the library, since a repeated PUBLISH
 would be delivered twice; and nothing is asked that a narrow ACL user may not."""
 
 
-def _places(parts: SplitResult) -> list[str]:
-    return [place for place in parts.netloc.rpartition("@")[2].split(",") if place]
+def _check_rest(parts: SplitResult) -> None:
+    """Raise if what follows the host cannot be what it stands for. It is maybe the end of a password that should have
+    been quoted, so that the beginning would be taken for a host or a port, and shown.
+    """
+    if parts.fragment:
+        raise ValueError("a fragment")
+    if parts.query:
+        parse_qsl(parts.query, strict_parsing=True)
+    database = parts.path.strip("/")
+    if parts.scheme in {"redis", "rediss"} and database:
+        int(database)
 
 
 def _hosts(parts: SplitResult) -> list[str]:
     if parts.scheme == SENTINEL:
-        return _places(parts)
+        return places(parts)
     return [] if parts.scheme == "unix" else [parts.netloc.rpartition("@")[2] or "localhost"]
 
 
-def _host_and_port(place: str) -> tuple[str, int]:
-    inner = urlsplit(f"//{place}")
-    if inner.hostname is None:
-        raise ValueError("no host")
-    return inner.hostname, inner.port or _SENTINEL_PORT
-
-
 def _is_loopback(place: str) -> bool:
-    host, _ = _host_and_port(place)
+    host, _ = host_and_port(place)
     if host == "localhost":
         return True
     try:

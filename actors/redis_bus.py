@@ -8,15 +8,16 @@ from random import Random
 from typing import Any, Final, TypeVar
 
 import anyio
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 from typing_extensions import override
 
-from actors.bus import Bus, Told
+from actors.bus import Bus, Told, contained
 from actors.flavour import HandOver, in_asyncio
 from actors.redis_address import RedisAddress
-from actors.redis_commands import arguments_of, read_answer
-from actors.redis_line import LineBroke, RedisLine, open_line
-from protocol.bus import Arrived, Command, Joined, Parted
+from actors.redis_commands import arguments_of, ask_of_run, read_age, read_answer
+from actors.redis_line import RedisLine, open_line
+from actors.redis_words import LineBroke, words_of
+from protocol.bus import Arrived, BusNews, Command, Joined, Parted
 from protocol.errors import BusUnavailable
 from protocol.namespace import Namespace
 
@@ -29,7 +30,7 @@ PATIENCE: Final = 2.0
 BACKOFF: Final = 0.02
 """Seconds from the first failed attempt to connect to the next; the first comes at once, and each pause is longer."""
 CEILING: Final = 1.0
-"""Seconds that such a pause takes at the most."""
+"""Seconds that such a pause takes at the most. A connection that held for less is a failed attempt like another."""
 
 
 class RedisBus(Bus):
@@ -67,6 +68,7 @@ class RedisBus(Bus):
                 tasks.start_soon(hand.run)
                 await in_asyncio(partial(self._keep_joined, channels, tell))
         finally:
+            self._part("this worker leaves it")
             self._hand = None
             hand.finish()
 
@@ -83,29 +85,34 @@ class RedisBus(Bus):
         if isinstance(answer, BusUnavailable):
             told: object = answer
         elif isinstance(answer, ResponseError):
-            told = BusUnavailable(f"{self._address.shown} refused {type(command).__name__}: {answer}", was_sent=False)
+            told = BusUnavailable(
+                f"{self._address.shown} refused {type(command).__name__}: {words_of(answer)}", was_sent=False
+            )
         else:
             try:
                 told = read_answer(command, answer)
-            except (ValueError, TypeError, IndexError, AttributeError) as error:
+            except (ValueError, TypeError, LookupError, AttributeError) as error:
                 told = BusUnavailable(f"{self._address.shown} answered {type(command).__name__} oddly", was_sent=True)
                 told.__cause__ = error
-        hand.call(partial(then, told))
+        hand.call(partial(contained, then, told))
 
     # --- on asyncio's side
 
     async def _keep_joined(self, channels: tuple[str, ...], tell: Told) -> None:
         pause = 0.0
+        clock = asyncio.get_running_loop().time
         while True:
+            began = clock()
             try:
                 await self._join(channels, tell)
-            except (RedisError, OSError, TimeoutError, LineBroke) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is told and tried again
                 was_joined = self._line is not None
-                self._part(_told(error))
+                self._part(words_of(error))
                 if was_joined:
-                    pause = 0.0
-                    self._call(partial(tell, Parted(self._why)))
+                    self._call(tell, Parted(self._why))
                     logger.warning("%s was lost: %s", self._address.shown, self._why)
+                    if clock() > began + CEILING:
+                        pause = 0.0
             await asyncio.sleep(pause * self._random.uniform(0.5, 1.0))
             pause = min(CEILING, max(BACKOFF, 2 * pause))
 
@@ -113,18 +120,18 @@ class RedisBus(Bus):
         """Be joined until that ends, with an exception."""
 
         def arrived(channel: str, envelope: bytes) -> None:
-            self._call(partial(tell, Arrived(channel, envelope)))
+            self._call(tell, Arrived(channel, envelope))
 
-        connect = await self._address.connector()
-        async with open_line(connect, channels, arrived, self._patience) as line:
+        connect = await self._address.connector(self._patience)
+        async with open_line(connect, channels, ask_of_run(self._names), arrived, self._patience) as (line, answer):
+            try:
+                age = read_age(answer)
+            except (ValueError, TypeError):
+                raise LineBroke(f"it does not say since when it has kept its records: see {self._names.run}") from None
             self._line = line
             self.joins += 1
-            self._call(partial(tell, Joined()))
-            try:
-                await line.serve()
-            except asyncio.CancelledError:
-                self._part("this worker leaves it")
-                raise
+            self._call(tell, Joined(age))
+            await line.serve()
 
     def _part(self, why: str) -> None:
         self._why = why
@@ -135,11 +142,6 @@ class RedisBus(Bus):
             for answered in abandoned:
                 answered(BusUnavailable(f"{self._address.shown} was lost: {why}", was_sent=was_sent))
 
-    def _call(self, call: Callable[[], None]) -> None:
+    def _call(self, tell: Told, news: BusNews) -> None:
         if self._hand is not None:
-            self._hand.call(call)
-
-
-def _told(error: Exception) -> str:
-    """What went wrong, in words. Texts of the library tell host and port, and what Redis said; no password."""
-    return str(error) or type(error).__name__
+            self._hand.call(partial(contained, tell, news))

@@ -37,6 +37,13 @@ if held[2] ~= ARGV[1] then return held end
 redis.call('DEL', KEYS[1])
 return {false, false, false}
 """
+RUN: Final = """
+local now = redis.call('TIME')
+redis.call('SET', KEYS[1], string.format('%s.%06d', now[1], now[2]), 'NX')
+return {redis.call('GET', KEYS[1]), now[1], now[2]}
+"""
+"""When the records were begun, which is now if nothing says otherwise, and what time it is. A replica refuses it, so
+that nobody takes one for the master."""
 
 Arguments = tuple[str | bytes | int, ...]
 
@@ -71,11 +78,27 @@ def arguments_of(command: Command[Any], names: Namespace) -> Arguments:
             raise TypeError(f"a bus cannot do {type(command).__name__}")
 
 
+def ask_of_run(names: Namespace) -> Arguments:
+    """The question how old the records are."""
+    return "EVAL", RUN, 1, names.run
+
+
+def read_age(answer: Any) -> float:
+    """The answer to it, in seconds.
+
+    Raises:
+        ValueError, TypeError: it is no such answer.
+    """
+    begun_at, seconds, microseconds = answer
+    # A clock that was set back makes the records young: that costs patience, and no more.
+    return max(0.0, int(seconds) + int(microseconds) / 1e6 - float(begun_at))
+
+
 def read_answer(command: Command[Any], answer: Any) -> Any:
     """What Redis answered, as the command promises it.
 
     Raises:
-        ValueError, TypeError, IndexError, AttributeError: it is no such answer.
+        ValueError, TypeError, LookupError, AttributeError: it is no such answer.
     """
     return _READ[type(command)](answer)
 
@@ -89,6 +112,12 @@ def _holding(answer: Any) -> Holding | None:
     if owner is None or token is None or principal is None:
         return None
     return Holding(owner.decode("ascii"), token.decode("ascii"), principal.decode("ascii"))
+
+
+def _said(answer: Any) -> bytes | None:
+    if not isinstance(answer, bytes | None):
+        raise TypeError("it is no string")
+    return answer
 
 
 def _nothing(_: Any) -> None:
@@ -107,6 +136,6 @@ _READ: Final[dict[type[Command[Any]], Callable[[Any], Any]]] = {
     Refresh: _holding,
     Release: _holding,
     Beat: _nothing,
-    Look: lambda answer: answer,
+    Look: _said,
     Forget: _nothing,
 }

@@ -133,7 +133,14 @@ class Forget(Command[None]):
 
 @message
 class Joined(Answer):
-    """The channels are subscribed to, and from now on commands are taken."""
+    """The channels are subscribed to, and from now on commands are taken.
+
+    Attributes:
+        age: seconds, by the bus's clock, since its records were begun. A young bus may have lost what it kept: that it
+            knows of no owner or of no worker does not say that there is none.
+    """
+
+    age: float
 
 
 @message

@@ -41,6 +41,11 @@ class Namespace:
         """The key of a worker that lives."""
         return f"{self._prefix}worker:{worker}"
 
+    @property
+    def run(self) -> str:
+        """The key of when the records of this deployment were begun. It is lost when they are, and never expires."""
+        return f"{self._prefix}run"
+
     def requests(self, worker: str) -> str:
         """The channel of what others ask of a worker."""
         return f"{self._prefix}requests:{worker}"
@@ -75,5 +80,6 @@ COMMANDS: Final = (
     "pubsub|numsub",
     "select",
     "subscribe",
+    "time",
 )
-"""The Redis commands that are used, within scripts too."""
+"""The Redis commands that are used, within scripts too: `time` only there, for how old the records are."""

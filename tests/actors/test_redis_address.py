@@ -44,6 +44,15 @@ def test_an_address_is_shown_without_its_secrets_and_known_to_be_near_or_far(
         "redis+sentinel://:secret@one",
         "redis+sentinel://:secret@one/main/secret",
         "redis://[secret",
+        "redis://127.0.0.1/secret",
+        "redis://127.0.0.1:6379?secret=1",
+        "redis://127.0.0.1:6379?max_connections=1&password=secret",
+        "rediss://127.0.0.1:6379?ssl_cert_reqs=secret",
+        # Passwords that hold what ends a host: their beginning would be taken for a port, and shown.
+        "redis://:12/secret@127.0.0.1/0",
+        "redis://:12#secret@127.0.0.1/0",
+        "redis://ada:12?secret@127.0.0.1/0",
+        "redis+sentinel://:12#secret@127.0.0.1/main",
     ],
 )
 def test_what_is_no_address_is_refused_without_being_repeated(url: str) -> None:

@@ -6,12 +6,13 @@ from random import Random
 from typing import Any, TypeVar
 
 import anyio
+import pytest
 
 from actors.bus import Bus
 from actors.memory_bus import MemoryHub
 from actors.redis_address import RedisAddress
 from actors.redis_bus import RedisBus
-from protocol.bus import Arrived, BusNews, Command, Joined, Parted
+from protocol.bus import Arrived, BusNews, Command, Find, Joined, Parted
 from protocol.errors import BusUnavailable
 from protocol.namespace import Namespace
 
@@ -99,3 +100,24 @@ def redis_bus(url: str, namespace: Namespace, *, patience: float = 2.0) -> Redis
 def maker(kind: str, url: str, namespace: Namespace) -> MakeBus:
     """Makes buses of that kind that meet."""
     return MemoryHub().bus if kind == "memory" else lambda: redis_bus(url, namespace)
+
+
+@asynccontextmanager
+async def trying(url: str, namespace: Namespace, *channels: str, patience: float = 2.0) -> AsyncGenerator[Worker]:
+    """A worker that tries to join, and leaves at the end."""
+    async with anyio.create_task_group() as tasks:
+        worker = Worker("ada", redis_bus(url, namespace, patience=patience))
+        tasks.start_soon(worker.bus.run, channels or (worker.channel,), worker.tell)
+        yield worker
+        tasks.cancel_scope.cancel()
+
+
+async def refusal(worker: Worker) -> str:
+    """Why it is not joined, once that is known."""
+    with anyio.fail_after(10):
+        while True:
+            with pytest.raises(BusUnavailable) as failed:
+                await worker.ask(Find("talk"))
+            if "not been joined yet" not in str(failed.value):
+                return str(failed.value)
+            await anyio.sleep(0.01)
