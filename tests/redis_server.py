@@ -106,7 +106,7 @@ def find_redis_program() -> str:
 def _start(program: str, folder: Path, port: int | None, options: Sequence[str]) -> RedisServer:
     """Start it; where the port was ours to choose and another process took it first, choose again."""
     for tries_left in reversed(range(_PORT_TRIES if port is None else 1)):
-        server = _spawn(program, folder, _free_port() if port is None else port, options)
+        server = _spawn(program, folder, free_port() if port is None else port, options)
         try:
             _wait_until_it_answers(server, folder / "log")
         except BaseException as error:
@@ -152,7 +152,8 @@ def _answers(port: int) -> bool:
         return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback on which nobody listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
