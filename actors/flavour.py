@@ -8,6 +8,7 @@ over.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from importlib import import_module
 from typing import Any, TypeVar
 
@@ -49,8 +50,11 @@ async def _in_a_task(run: Callable[[], Coroutine[Any, Any, T]]) -> T:
     finally:
         if not task.done():
             task.cancel()
-            with anyio.CancelScope(shield=True):
-                await asyncio.wait((task,))
+            while not task.done():
+                # The shield keeps anyio's cancellations out. One by the task's own `cancel()` joins that which is under
+                # way already.
+                with anyio.CancelScope(shield=True), suppress(asyncio.CancelledError):
+                    await asyncio.wait((task,))
     return task.result()
 
 

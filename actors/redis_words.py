@@ -7,11 +7,18 @@ arguments, an answer that cannot be read, the user's name.
 import re
 from typing import Final
 
-from redis.exceptions import InvalidResponse, RedisError
+from redis.exceptions import (
+    AskError,
+    ClusterCrossSlotError,
+    ClusterDownError,
+    InvalidResponse,
+    RedisError,
+    TryAgainError,
+)
 
 _ARGUMENTS: Final = re.compile(r",? with args beginning with.*", re.DOTALL)
 _USER: Final = re.compile(r"\bUser \S+ has no permissions")
-_OF_A_CLUSTER: Final = ("MOVED", "ASK", "CLUSTERDOWN", "TRYAGAIN", "CROSSSLOT")
+_OF_A_CLUSTER: Final = (AskError, ClusterCrossSlotError, ClusterDownError, TryAgainError)
 
 
 class LineBroke(Exception):
@@ -31,6 +38,6 @@ def words_of(error: BaseException) -> str:
     code = getattr(error, "status_code", None)
     if isinstance(code, str) and code != "ERR":
         text = f"{code} {text}"
-        if code in _OF_A_CLUSTER:
-            text += " (it is a node of a Redis Cluster, which is not supported)"
+    if isinstance(error, _OF_A_CLUSTER):
+        text += " (it is a node of a Redis Cluster, which is not supported)"
     return text or type(error).__name__
