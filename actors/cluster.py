@@ -1,10 +1,11 @@
-"""The cluster: this worker among others. Who owns which downstream session, and that this worker lives.
+"""The cluster: this worker among others. Who owns which downstream session, that this worker lives, and the mail.
 
 It has no policy of its own. What the bus says and what the pool wants become events of the machine of ownership
-(`protocol.ownership`), and what that answers is asked of the bus, told to the registry, or answered.
+(`protocol.ownership`), and what that answers is asked of the bus, told to the registry, or answered. Mail goes to its
+two parts: requests of others to `actors.serving`, and what is said of this worker's own to `actors.forwarding`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any, Final, assert_never
 
@@ -13,15 +14,22 @@ from typing_extensions import override
 from actors.actor import Actor, Signal
 from actors.bus import Bus
 from actors.effect import Failed
+from actors.forwarding import Forward, Forwarding, ForwardsNews
+from actors.mail import Mail
 from actors.reply import AskerGone, Reply
+from actors.serving import AcceptanceOut, Serve, Served, Serving
 from actors.timer import Timer
 from protocol import bus
+from protocol import forwards_messages as forwards
 from protocol import ownership_messages as ownership
 from protocol.cluster_settings import BEATS, ClusterSettings
 from protocol.errors import BusUnavailable, ClusterError
+from protocol.headers import IDENTITY_HEADERS
 from protocol.message import Answer, Request, message
 from protocol.namespace import Namespace
 from protocol.ownership import Ownership, Terms
+from protocol.peer import Terms as ForwardsTerms
+from protocol.wire import Kind
 
 
 @message
@@ -84,6 +92,10 @@ class _BusEnded(Answer):
 
 ClusterMessage = (
     Own
+    | Forward
+    | ForwardsNews
+    | AcceptanceOut
+    | Served
     | WhoOwns
     | EndSession
     | LeaveCluster
@@ -127,8 +139,21 @@ class Cluster(Actor[ClusterMessage]):
         settings: how it meets them.
         checks_principal: whether a session is bound to the principal that claimed it.
         told: is told, in a turn, what becomes of sessions that are owned here.
+        serve: does what other workers ask of sessions that are owned here.
         clock: runs through suspends, in seconds.
+        wall_clock: the time that workers have in common, in seconds.
+        identity_headers: those that identify callers.
+
+    Attributes:
+        worker: its id.
+        mail: what it sends and has; made when it starts, as are the next two.
+        forwarding: its requests that are with others.
+        serving: the requests of others.
     """
+
+    mail: Mail
+    forwarding: Forwarding
+    serving: Serving
 
     def __init__(
         self,
@@ -138,7 +163,10 @@ class Cluster(Actor[ClusterMessage]):
         *,
         checks_principal: bool,
         told: Callable[[OwnershipNews], None],
+        serve: Serve,
         clock: Callable[[], float],
+        wall_clock: Callable[[], float],
+        identity_headers: Collection[str] = IDENTITY_HEADERS,
     ) -> None:
         self.worker = worker
         self._bus = way
@@ -147,7 +175,11 @@ class Cluster(Actor[ClusterMessage]):
         terms = Terms(settings.lifetime, settings.holding, MEMORY, checks_principal)
         self._machine: Ownership[Reply[Owner]] = Ownership(worker, terms)
         self._told = told
+        self._serve = serve
         self._clock = clock
+        self._wall_clock = wall_clock
+        self._identity_headers = identity_headers
+        self._forwards_timer: Timer | None = None
         self._timer: Timer | None = None
         self._is_joined = False
         self._leaving: list[Reply[None]] = []
@@ -158,6 +190,37 @@ class Cluster(Actor[ClusterMessage]):
 
     @override
     def started(self) -> None:
+        settings, names = self._settings, self._names
+        tell = self.ref.tell
+        self.mail = Mail(
+            self.worker,
+            self._bus,
+            settings.keyring,
+            self.random,
+            self._wall_clock,
+            limit=settings.max_message,
+            skew=settings.skew,
+        )
+        self.forwarding = Forwarding(
+            self.mail,
+            self._bus,
+            names,
+            self.worker,
+            ForwardsTerms(beat=settings.lifetime),
+            now=self._clock,
+            tell=tell,
+            wake=self._wake_forwards,
+            died=lambda session_id, token: self._handle(ownership.OwnerDied(session_id, token, self._token())),
+        )
+        self.serving = Serving(
+            self.mail,
+            names,
+            identity_headers=self._identity_headers,
+            holding=self._holding,
+            start=lambda errand, run: self.start(run, then=partial(Served, errand)),
+            tell=tell,
+            serve=self._serve,
+        )
         channels = self._names.requests(self.worker), self._names.replies(self.worker)
         self.start(partial(self._bus.run, channels, self.ref.tell), then=_BusEnded)
         self.every(self._settings.lifetime / BEATS, _Beat())
@@ -172,12 +235,22 @@ class Cluster(Actor[ClusterMessage]):
             case EndSession(session_id):
                 self._handle(ownership.End(session_id))
             case bus.Joined():
-                self._joined()
+                self._joined(message)
             case bus.Parted(why):
                 self._is_joined = False
-                self._handle(ownership.Parted(BusUnavailable(f"the bus was lost: {why}", was_sent=False)))
+                error = BusUnavailable(f"the bus was lost: {why}", was_sent=False)
+                self.forwarding.parted(error)
+                self._handle(ownership.Parted(error))
             case bus.Arrived():
-                pass
+                self._arrived(message)
+            case Forward():
+                self.forwarding.forward(self.keep_reply(), message)
+            case ForwardsNews():
+                self.forwarding.news(message)
+            case AcceptanceOut():
+                self.serving.acceptance_out(message)
+            case Served():
+                self.serving.ended(message)
             case _Beat():
                 self._beat()
             case _Beaten(asked_at):
@@ -203,8 +276,12 @@ class Cluster(Actor[ClusterMessage]):
 
     @override
     def signal(self, signal: Signal) -> None:
-        if isinstance(signal, AskerGone) and isinstance(wanted := signal.reply.request, Own):
-            self._handle(ownership.Withdraw(signal.reply, wanted.session_id))
+        if isinstance(signal, AskerGone):
+            wanted = signal.reply.request
+            if isinstance(wanted, Own):
+                self._handle(ownership.Withdraw(signal.reply, wanted.session_id))
+            elif isinstance(wanted, Forward):
+                self.forwarding.withdrawn(signal.reply)
 
     # --- the machine
 
@@ -239,15 +316,38 @@ class Cluster(Actor[ClusterMessage]):
             case _:
                 assert_never(effect)
 
+    # --- other workers
+
+    def _arrived(self, arrived: bus.Arrived) -> None:
+        envelope = self.mail.read(arrived)
+        if envelope is None:
+            return
+        if envelope.kind is Kind.REQUEST:
+            self.serving.asked(envelope)
+        elif envelope.kind is Kind.CANCEL:
+            self.serving.cancelled(envelope)
+        self.forwarding.answered(envelope)
+
+    def _holding(self, session_id: str) -> bus.Holding | None:
+        """How a session is held here, where something may be started for it."""
+        return self._machine.holding(session_id) if self.may_start(session_id) else None
+
+    def _wake_forwards(self, at: float) -> None:
+        if self._forwards_timer is not None:
+            self._forwards_timer.cancel()
+        tick = ForwardsNews(forwards.Tick())
+        self._forwards_timer = self.after(max(0.0, at - self._clock()), tick)
+
     # --- the bus
 
     def _ask(self, command: bus.Command[Any], then: Callable[[Any], ClusterMessage]) -> None:
         self._bus.send(command, lambda answer: self.ref.tell(then(answer)))
 
-    def _joined(self) -> None:
+    def _joined(self, joined: bus.Joined) -> None:
         self._is_joined = True
         self._beat()
-        self._handle(ownership.Joined(0.0, self._token()))
+        self.forwarding.news(ForwardsNews(forwards.Joined(joined.age)))
+        self._handle(ownership.Joined(joined.age, self._token()))
 
     def _beat(self) -> None:
         """Say that this worker lives. Only while it listens, which being joined is."""

@@ -10,7 +10,7 @@ from typing import Final
 from protocol.errors import InvalidSettings
 from protocol.keyring import SHORTEST_SECRET, Keyring
 from protocol.namespace import Namespace
-from protocol.setting import Flag, Seconds, Setting
+from protocol.setting import Count, Flag, Seconds, Setting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +47,14 @@ class ClusterSettings:
     """How long Redis remembers whose a conversation is, unless the owner says so again, which it does three times in
     that time. Not less than `lifetime`. After a worker was killed, its keys are gone from Redis when this is over."""
 
+    skew: float = 30.0
+    """By how much the wall clocks of two workers may differ, and how long an envelope may be on its way. What is older,
+    or from the future, is refused, so that nothing that was recorded can be sent again later."""
+
+    max_message: int = 1_000_000
+    """How many bytes workers send each other at once, at the most: a request with its headers, or its result. More is
+    refused by name, on the side that would have sent it. At least 10,000."""
+
     def __post_init__(self) -> None:
         for name, setting in _SETTINGS.items():
             setting.check(name, getattr(self, name))
@@ -75,6 +83,8 @@ _SETTINGS: Final[Mapping[str, Setting]] = {
     "insecure": Flag(),
     "lifetime": Seconds(),
     "holding": Seconds(),
+    "skew": Seconds(),
+    "max_message": Count(at_least=10_000),
 }
 
 BEATS: Final = 4

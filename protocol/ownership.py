@@ -138,6 +138,11 @@ class Ownership(Generic[T]):
         entry = self._entries.get(session_id)
         return entry.holding.token if entry is not None and entry.state in HELD else None
 
+    def holding(self, session_id: str) -> Holding | None:
+        """How it is held here; None if it is not."""
+        entry = self._entries.get(session_id)
+        return entry.holding if entry is not None and entry.state in HELD else None
+
     def owned(self) -> list[str]:
         """The sessions that are held here."""
         return [session_id for session_id, entry in self._entries.items() if entry.state in HELD]

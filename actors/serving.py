@@ -1,0 +1,211 @@
+"""Serving: what other workers ask of the downstream sessions that are owned here. A part of the cluster actor.
+
+A request is accepted before it begins, and begins when the bus has taken that: so whoever asked, and hears nothing of
+an acceptance before this worker dies, knows that it has not begun. It begins only while the session is owned here, by
+the holding that it was meant for. Those of one session begin in the order in which they came.
+"""
+
+from collections.abc import Callable, Collection, Coroutine
+from functools import partial
+from typing import Any, Final
+
+import anyio
+
+from actors.effect import Effect, Failed, Outcome, Succeeded
+from actors.errand import told_of
+from actors.mail import Mail
+from protocol.bus import Holding
+from protocol.errors import BusUnavailable, EnvelopeRefused, TooManyForwards
+from protocol.forwarded import ForwardedRequest
+from protocol.forwarded_answer import pack_failure, pack_not_owner, pack_result
+from protocol.message import Answer, message
+from protocol.namespace import Namespace
+from protocol.wire import Envelope, Kind
+
+Serve = Callable[[ForwardedRequest, Callable[[], None]], Coroutine[Any, Any, dict[str, Any]]]
+"""Does what is asked, as a local call. Calls the second argument once it has begun."""
+
+Errand = tuple[str, bytes]
+"""The worker that asked, and its id for the request."""
+
+MOST: Final = 10_000
+"""Requests of others that are served at once."""
+
+
+@message
+class AcceptanceOut(Answer):
+    """The bus has taken what accepts an errand, or could not. `receivers`: how many listened."""
+
+    errand: Errand
+    receivers: int | BusUnavailable
+
+
+@message
+class Served(Answer):
+    """An errand has ended."""
+
+    errand: Errand
+    outcome: Outcome[dict[str, Any]]
+
+
+class _Job:
+    """An errand that was accepted."""
+
+    __slots__ = ("after", "begun", "effect", "is_cancelled", "request")
+
+    def __init__(self, request: ForwardedRequest, after: anyio.Event | None) -> None:
+        self.request = request
+        self.after = after
+        self.begun = anyio.Event()
+        self.effect: Effect | None = None
+        self.is_cancelled = False
+
+
+class Serving:
+    """See above.
+
+    Args:
+        mail: to other workers.
+        names: of their channels.
+        identity_headers: those that identify callers, as the pool has them.
+        holding: how a session is held here, where something may be started for it; None if it is not.
+        start: starts an errand as an effect of the cluster's, whose outcome comes back as `Served`.
+        tell: tells the cluster.
+        serve: does what is asked.
+
+    Attributes:
+        served: how many were begun.
+        denied: how many were for another owner.
+    """
+
+    def __init__(
+        self,
+        mail: Mail,
+        names: Namespace,
+        *,
+        identity_headers: Collection[str],
+        holding: Callable[[str], Holding | None],
+        start: Callable[[Errand, Callable[[], Coroutine[Any, Any, dict[str, Any]]]], Effect],
+        tell: Callable[[AcceptanceOut], None],
+        serve: Serve,
+    ) -> None:
+        self._mail = mail
+        self._names = names
+        self._identity_headers = identity_headers
+        self._holding = holding
+        self._start = start
+        self._tell = tell
+        self._serve = serve
+        self._jobs: dict[Errand, _Job] = {}
+        self._last: dict[str, _Job] = {}  # of each session that has some
+        self.served = self.denied = 0
+
+    def __len__(self) -> int:
+        """How many errands are under way."""
+        return len(self._jobs)
+
+    # --- what comes in
+
+    def asked(self, envelope: Envelope) -> None:
+        """A request has come."""
+        errand = envelope.sender, envelope.correlation
+        if errand in self._jobs:
+            return
+        try:
+            request = ForwardedRequest.unpack(envelope.payload, identity_headers=self._identity_headers)
+        except EnvelopeRefused as refusal:
+            self._answer(errand, Kind.REJECTED, pack_failure(refusal))
+            return
+        if not self._is_for_us(request):
+            self._deny(errand, request)
+        elif len(self._jobs) >= MOST:
+            full = TooManyForwards(f"the owner of this session serves {MOST} requests of others already: try again")
+            self._answer(errand, Kind.REJECTED, pack_failure(full))
+        else:
+            previous = self._last.get(request.session_id)
+            job = _Job(request, None if previous is None else previous.begun)
+            self._jobs[errand] = self._last[request.session_id] = job
+            self._answer(errand, Kind.ACCEPTED, b"", then=lambda out: self._tell(AcceptanceOut(errand, out)))
+
+    def cancelled(self, envelope: Envelope) -> None:
+        """Nobody waits for a request any more."""
+        job = self._jobs.get((envelope.sender, envelope.correlation))
+        if job is not None:
+            job.is_cancelled = True
+            if job.effect is not None:
+                job.effect.cancel()
+
+    # --- what becomes of it
+
+    def acceptance_out(self, out: AcceptanceOut) -> None:
+        """The request begins, if somebody has heard that it does."""
+        job = self._jobs.get(out.errand)
+        if job is None:
+            return
+        if job.is_cancelled or not out.receivers or isinstance(out.receivers, BusUnavailable):
+            self._over(out.errand)
+        elif not self._is_for_us(job.request):
+            self._over(out.errand)
+            self._deny(out.errand, job.request)
+        else:
+            self.served += 1
+            job.effect = self._start(out.errand, partial(self._run, job))
+
+    async def _run(self, job: _Job) -> dict[str, Any]:
+        try:
+            if job.after is not None:
+                await job.after.wait()
+            return await self._serve(job.request, job.begun.set)
+        finally:
+            job.begun.set()
+
+    def ended(self, served: Served) -> None:
+        """An errand has ended: whoever asked is told how."""
+        self._over(served.errand)
+        match served.outcome:
+            case Succeeded(result):
+                try:
+                    self._answer(served.errand, Kind.RESULT, pack_result(result))
+                except EnvelopeRefused as refusal:
+                    self._answer(served.errand, Kind.FAILURE, pack_failure(refusal))
+            case Failed(error):
+                self._answer(served.errand, Kind.FAILURE, _failure(error))
+            case _:
+                pass
+
+    def _over(self, errand: Errand) -> None:
+        job = self._jobs.pop(errand)
+        job.begun.set()
+        if self._last.get(job.request.session_id) is job:
+            del self._last[job.request.session_id]
+
+    # --- answers
+
+    def _is_for_us(self, request: ForwardedRequest) -> bool:
+        held = self._holding(request.session_id)
+        return held is not None and held.token == request.token
+
+    def _deny(self, errand: Errand, request: ForwardedRequest) -> None:
+        self.denied += 1
+        self._answer(errand, Kind.NOT_OWNER, pack_not_owner(self._holding(request.session_id)))
+
+    def _answer(
+        self,
+        errand: Errand,
+        kind: Kind,
+        payload: bytes,
+        then: Callable[[int | BusUnavailable], None] | None = None,
+    ) -> None:
+        sender, correlation = errand
+        channel = self._names.replies(sender)
+        if then is None:
+            self._mail.post(channel, kind, correlation, payload)
+        else:
+            self._mail.post(channel, kind, correlation, payload, then=then)
+
+
+def _failure(error: Exception) -> bytes:
+    try:
+        return pack_failure(told_of(error))
+    except EnvelopeRefused as refusal:  # the server's own error, in which there is what JSON has no words for
+        return pack_failure(refusal)
