@@ -7,7 +7,7 @@ that moves a session goes through `_move`, all that ends one early through `_ret
 from collections.abc import Sequence
 from typing import Any, Final, Generic, Protocol
 
-from protocol.errors import ConnectFailed, IllegalTransition
+from protocol.errors import ConnectFailed, IllegalTransition, SessionStateLost
 from protocol.loan import LOAN_TRANSITIONS, Loan, LoanEvent, LoanState
 from protocol.pool_messages import AwaitCalls, Close, Grant, PoolEffect, Refuse, T, Wake, Yielded
 from protocol.pooled_session import NEVER, PooledSession
@@ -89,6 +89,7 @@ class Places(Generic[T]):
         "_has_surplus",
         "_is_ending",
         "_is_lost",
+        "_is_presumed",
         "_keeps_spares",
         "_key",
         "_named",
@@ -114,6 +115,7 @@ class Places(Generic[T]):
         self._asked_at = -NEVER
         self._credentials_end = NEVER  # of whoever asked last
         self._is_ending = self._is_lost = False
+        self._is_presumed = False  # whether that is so only if the server turns out to keep state
         self._keeps_spares = settings.min_idle > 0 and not is_sticky
         self._wake_at = NEVER
         self._has_surplus = False  # whether there may be more sessions than `max_size`, since that was lowered
@@ -285,6 +287,14 @@ class Places(Generic[T]):
         if not self._waiting:
             self._waiting = NOBODY
         return taken
+
+    def _tell_loss(self, ticket: T) -> Refuse[T]:
+        """Tell this caller that the conversation has lost its state. Once."""
+        self._is_lost = False
+        lost = SessionStateLost(
+            f"the session of {self.name} has ended, and what its server kept in it: the next call opens a new one"
+        )
+        return Refuse(ticket, lost)
 
     # --- sessions
 

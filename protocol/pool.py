@@ -15,7 +15,8 @@ The rules
   not; `places` overrides that. Before its first session has opened a key goes by one.
 - A sticky key has one session, with a place for every call of its conversation. When a stateful one that was used is
   lost, the next `Acquire` is refused with `SessionStateLost`, and the one after opens another. If whoever was refused
-  had gone before they heard of it, the conversation is still to be told.
+  had gone before they heard of it, the conversation is still to be told. Where it is not known whether there was state
+  to lose (another worker had the session), that is told once the first session has opened, to the oldest waiter.
 - Upkeep is done when a `Tick` comes; the machine says with `Wake` when the next one is due at the latest, and never
   on a caller's way.
 - What an idle spare is worth: a permit that only a spare needs is asked for as such, an opening that failed or a spare
@@ -33,7 +34,7 @@ for a session.
 from collections.abc import Sequence
 from typing import Any, assert_never
 
-from protocol.errors import PoolClosed, PoolFull, SessionStateLost
+from protocol.errors import PoolClosed, PoolFull
 from protocol.loan import LoanEvent
 from protocol.message import message
 from protocol.places import LENDABLE, NO_DEMAND, NOBODY, NOTHING, Demand, Named
@@ -105,6 +106,7 @@ class PoolMachine(Upkeep[T]):
         demand: what other keys want, asked about `key`.
         key: what `demand` knows this key by.
         is_lost: whether the conversation has lost its state before, and is to be told.
+        is_presumed: whether that is so only if its server turns out to keep state in its sessions.
     """
 
     __slots__ = ("broken",)
@@ -119,9 +121,10 @@ class PoolMachine(Upkeep[T]):
         demand: Demand = NO_DEMAND,
         key: Any = None,
         is_lost: bool = False,
+        is_presumed: bool = False,
     ) -> None:
         super().__init__(name, settings, places=places, is_sticky=is_sticky, demand=demand, key=key)
-        self._is_lost = is_lost
+        self._is_lost, self._is_presumed = is_lost or is_presumed, is_presumed
         self.broken = 0
 
     def handle(self, event: PoolEvent[T], *, now: float) -> Sequence[PoolEffect[T]]:  # noqa: C901, PLR0912 - a row per event
@@ -257,8 +260,7 @@ class PoolMachine(Upkeep[T]):
         self._asked_at = now
         if expires_at <= now:
             return [*effects, self._refuse_expired(ticket), *self._follow_up(now)]
-        if self._is_lost:
-            self._is_lost = False
+        if self._is_lost and not self._is_presumed:
             return [*effects, self._tell_loss(ticket), *self._follow_up(now)]
         self._credentials_end = expires_at
         if self._available:
@@ -273,12 +275,6 @@ class PoolMachine(Upkeep[T]):
             self._waiting = {}
         self._waiting[ticket] = now, expires_at
         return [*effects, *self._supply(now)]
-
-    def _tell_loss(self, ticket: T) -> Refuse[T]:
-        lost = SessionStateLost(
-            f"the session of {self.name} has ended, and what its server kept in it: the next call opens a new one"
-        )
-        return Refuse(ticket, lost)
 
     def _untold(self, now: float) -> list[PoolEffect[T]]:
         if self._is_ending:

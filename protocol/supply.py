@@ -197,7 +197,17 @@ class Supply(Places[T]):
         self._move(session, SessionEvent.OPENED)
         if session.state not in LENDABLE:  # it was to end before it was open
             return []
-        return self._place_freed(session, now) + self._replace()
+        return self._settle_loss(session) + self._place_freed(session, now) + self._replace()
+
+    def _settle_loss(self, session: PooledSession) -> list[PoolEffect[T]]:
+        """Now it is known whether there was state to lose."""
+        if not self._is_presumed:
+            return []
+        self._is_presumed, self._is_lost = False, session.is_stateful
+        if not self._is_lost or not self._waiting:
+            return []
+        ticket, _, _ = self._oldest_waiter()
+        return [self._tell_loss(ticket)]
 
     def _replace(self) -> list[PoolEffect[T]]:
         """If a session is there that nobody waited for, one that ends soon can end now, or when it comes back."""

@@ -47,10 +47,18 @@ class Driven:
     """Call it with an event: it answers the effects, but for `Wake`, which it keeps in `wake_at`."""
 
     def __init__(
-        self, *, places: int | None = None, is_sticky: bool = False, demand: Demand = NO_DEMAND, **settings: Any
+        self,
+        *,
+        places: int | None = None,
+        is_sticky: bool = False,
+        is_presumed: bool = False,
+        demand: Demand = NO_DEMAND,
+        **settings: Any,
     ) -> None:
         self.settings = quiet(**settings)
-        self.machine = PoolMachine[str]("test", self.settings, places=places, is_sticky=is_sticky, demand=demand)
+        self.machine = PoolMachine[str](
+            "test", self.settings, places=places, is_sticky=is_sticky, demand=demand, is_presumed=is_presumed
+        )
         self.now = 0.0
         self.wake_at = math.inf
 

@@ -35,6 +35,7 @@ from protocol.pool_messages import (
     Return,
     SessionBroke,
     SessionGone,
+    SessionOpened,
     Tick,
     Unreserve,
     Untold,
@@ -93,13 +94,22 @@ class Known:
 class PoolAccount:
     """One key's pool: `steps` counts what the machine was told, `is_over` says that it has ended."""
 
-    def __init__(self, settings: PoolSettings, *, places: int | None = None, is_sticky: bool = False) -> None:
+    def __init__(
+        self,
+        settings: PoolSettings,
+        *,
+        places: int | None = None,
+        is_sticky: bool = False,
+        is_presumed: bool = False,
+    ) -> None:
         self.settings = settings
         self.is_sticky = is_sticky
         self.fixed_places = EVERY_CALL if is_sticky else places
         self.known_places = self.fixed_places or 1
         self.wants = Wants()
-        self.machine = PoolMachine[int]("model", settings, places=places, is_sticky=is_sticky, demand=self.wants)
+        self.machine = PoolMachine[int](
+            "model", settings, places=places, is_sticky=is_sticky, demand=self.wants, is_presumed=is_presumed
+        )
         self.now = 0.0
         self.tick_at = NEVER
         self.steps = self.tickets = self.last_number = 0
@@ -116,7 +126,9 @@ class PoolAccount:
         self.answers: list[PermitGranted | PermitRefused[int]] = []  # those that are under way to the key
         self.permits = 0  # given out by the pool as a whole
         self.told = 0  # how often `SessionStateLost` was told, and may not have been heard
-        self.is_owed = self.is_shut = self.has_left = self.is_over = False
+        self.is_presumed = is_presumed  # whether a loss is owed if the first session that opens keeps state
+        self.is_owed = is_presumed
+        self.is_shut = self.has_left = self.is_over = False
         self.event: PoolEvent[int] = Tick()
         self.seen = Counter[str]()
         """The effects, the errors and the reasons to close that there were."""
@@ -228,7 +240,7 @@ class PoolAccount:
         self.seen[type(error).__name__] += 1
         match error:
             case SessionStateLost():
-                assert ticket == (oldest if isinstance(self.event, Untold) else newest)
+                assert ticket == (oldest if isinstance(self.event, Untold | SessionOpened) else newest)
                 self.told += 1
                 assert self.is_owed  # L9
                 self.is_owed = False

@@ -80,7 +80,7 @@ class PoolLife(PoolAccount):
             return
         if self.is_sticky:
             self.end_what_has_expired(self.sessions.values())
-        was_owed = self.is_owed and not self.is_ending and expires_at > self.now
+        was_owed = self.is_owed and not self.is_presumed and not self.is_ending and expires_at > self.now
         if not self.is_ending and expires_at > self.now and not was_owed:
             self.last_expiry = expires_at
         effects = self.send(Acquire(self.tickets, expires_at))
@@ -172,6 +172,8 @@ class PoolLife(PoolAccount):
         known.places = self.fixed_places or (1 if known.is_stateful else self.settings.shared_leases)
         known.used_at = known.checked_at = self.now
         self.known_places = known.places
+        if self.is_presumed and not known.is_closing:
+            self.is_presumed, self.is_owed = False, known.is_stateful
         jitter = random.random()
         if self.settings.max_lifetime is not None and not (self.is_sticky and known.is_stateful):
             lifetime = self.settings.max_lifetime * (1 - self.settings.lifetime_jitter * jitter)
@@ -355,7 +357,9 @@ def live(seed: int, acts: int, seen: Counter[str] | None = None) -> int:
     steps = 0
     while acts > 0:
         places = random.choice((None, None, 1, 3))
-        life = PoolLife(some_settings(random), places=places, is_sticky=random.random() < 0.3)
+        is_sticky = random.random() < 0.3
+        is_presumed = is_sticky and random.random() < 0.3
+        life = PoolLife(some_settings(random), places=places, is_sticky=is_sticky, is_presumed=is_presumed)
         calm = random.choice((0.0, 0.0, 0.5, 0.9))  # in how many of its moments nobody comes
         for _ in range(min(acts, 300)):
             acts -= 1

@@ -323,6 +323,37 @@ def test_a_loss_that_nobody_heard_of_is_nobodys_once_the_pool_is_shut() -> None:
 
 @pytest.mark.holds("L9")
 @pytest.mark.parametrize("is_stateful", [True, False])
+def test_a_loss_that_is_presumed_is_told_once_the_first_session_has_opened_if_its_server_keeps_state(
+    *, is_stateful: bool
+) -> None:
+    pool = Driven(is_sticky=True, is_presumed=True)
+    assert pool.machine.owes_loss
+    assert not pool.machine.is_unused
+    assert pool(Acquire("ada")) == [Reserve("ada")]
+    pool(Acquire("bob"))
+    pool(PermitGranted())
+    effects = pool(SessionOpened(1, is_stateful))
+    if is_stateful:
+        assert isinstance(refused(effects[:1], "ada"), SessionStateLost)
+        granted(effects[1:], "bob", 1)
+    else:
+        assert [type(effect) for effect in effects] == [Grant, Grant]
+    pool.hit("cy", 1)
+
+
+@pytest.mark.holds("L9")
+def test_a_loss_that_is_presumed_and_turns_out_when_nobody_waits_is_told_to_whoever_comes_next() -> None:
+    pool = Driven(is_sticky=True, is_presumed=True)
+    pool(Acquire("ada"))
+    pool(PermitGranted())
+    pool(Withdraw("ada"))
+    assert pool(SessionOpened(1)) == []
+    assert isinstance(refused(pool(Acquire("bob")), "bob"), SessionStateLost)
+    pool.hit("cy", 1)
+
+
+@pytest.mark.holds("L9")
+@pytest.mark.parametrize("is_stateful", [True, False])
 def test_what_had_no_state_or_was_never_used_is_replaced_without_a_word(*, is_stateful: bool) -> None:
     pool = Driven(is_sticky=True)
     pool(Acquire("ada"))

@@ -31,9 +31,13 @@ class AnyLife(RuleBasedStateMachine):
 
     life: PoolLife
 
-    @initialize(random=randoms, places=st.sampled_from([None, 1, 3]), is_sticky=st.booleans())
-    def make(self, random: Random, places: int | None, *, is_sticky: bool) -> None:
-        self.life = PoolLife(some_settings(random), places=places, is_sticky=is_sticky)
+    @initialize(
+        random=randoms, places=st.sampled_from([None, 1, 3]), is_sticky=st.booleans(), is_presumed=st.booleans()
+    )
+    def make(self, random: Random, places: int | None, *, is_sticky: bool, is_presumed: bool) -> None:
+        self.life = PoolLife(
+            some_settings(random), places=places, is_sticky=is_sticky, is_presumed=is_sticky and is_presumed
+        )
 
     @rule(random=randoms)
     def acquire(self, random: Random) -> None:
