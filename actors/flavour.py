@@ -6,6 +6,7 @@ over.
 """
 
 import asyncio
+import warnings
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -36,7 +37,11 @@ async def in_asyncio(run: Callable[[], Coroutine[Any, Any, T]]) -> T:
     if not is_trio():
         return await _in_a_task(run)
     try:
-        trio_asyncio: Any = import_module("trio_asyncio")
+        # From Python 3.12 on its import uses what is deprecated. Where warnings are errors that would stop it half-way,
+        # once it has changed asyncio's policy for good.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            trio_asyncio: Any = import_module("trio_asyncio")
     except ImportError as error:
         raise InvalidSettings("Redis on trio needs trio-asyncio: install mcp-troupe[redis]") from error
     async with trio_asyncio.open_loop():
