@@ -20,6 +20,7 @@ from actors.system import System, open_system
 from actors.thread import FromThread
 from actors.timer import Timer
 from protocol.child import ChildSpec, ChildState, ChildStatus
+from protocol.cluster_settings import ClusterSettings
 from protocol.errors import (
     ActorError,
     ActorReused,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from actors.events import EventStream
     from actors.key_statistics import KeyStats
     from actors.lease import Lease
+    from actors.memory_bus import MemoryHub
     from actors.pool import Pool, open_pool
     from actors.statistics import BreakerStats, Permits, PoolStats
     from actors.transports import StreamableHttp, Transports
@@ -76,6 +78,7 @@ _WITH_THE_POOL: Final = {
     "KeyStats": "actors.key_statistics",
     "Learnt": "actors.connection",
     "Lease": "actors.lease",
+    "MemoryHub": "actors.memory_bus",
     "MessageHandler": "actors.connection",
     "Opening": "actors.connection",
     "Permits": "actors.statistics",
@@ -105,6 +108,7 @@ __all__ = [
     "ChildState",
     "ChildStatus",
     "Clock",
+    "ClusterSettings",
     "Connection",
     "Connector",
     "DeadLetter",
@@ -122,6 +126,7 @@ __all__ = [
     "Lease",
     "Mailbox",
     "MailboxFull",
+    "MemoryHub",
     "MessageHandler",
     "NameTaken",
     "NoReply",

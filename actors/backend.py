@@ -73,11 +73,12 @@ def current_backend() -> Backend:
             event=trio.Event,
         )
     loop = asyncio.get_running_loop()
+    where = _where_on_asyncio(loop)
     return Backend(
         now=loop.time,
         check_cancelled=_checker_on_asyncio(loop),
-        where=_where_on_asyncio(loop),
-        here=None,
+        where=where,
+        here=where(),  # nothing, as a rule; trio-asyncio leaves its word in the thread that it has run in
         run_soon=lambda work, context: loop.call_soon_threadsafe(work, context=context),
         library="asyncio",
         event=asyncio.Event,
@@ -93,7 +94,7 @@ def nowhere() -> object:
 
 
 def _where_on_asyncio(loop: asyncio.AbstractEventLoop) -> Callable[[], object]:
-    """What says None if it is the loop that calls: it runs (a thread runs one at a time), and no guest of it does."""
+    """What tells whether it is the loop that calls: it runs (a thread runs one at a time), and no guest of it does."""
     is_running = loop.is_running
 
     def where() -> object:

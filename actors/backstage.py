@@ -25,6 +25,7 @@ class Backstage:
         events: where what happens is told.
         handlers: makes message handlers.
         demand: what other keys want of one that has a session to spare.
+        conversation_over: told the downstream sessions of which no key is left, where anybody wants to know.
     """
 
     settings: PoolSettings
@@ -33,3 +34,4 @@ class Backstage:
     events: Events
     handlers: HandlerFactory | None = None
     demand: Demand = NO_DEMAND
+    conversation_over: Callable[[str], None] | None = None

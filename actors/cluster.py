@@ -13,6 +13,22 @@ from typing_extensions import override
 
 from actors.actor import Actor, Signal
 from actors.bus import Bus
+from actors.cluster_messages import (
+    AwaitJoin,
+    Beaten,
+    BeatNow,
+    BusAnswered,
+    BusEnded,
+    ClusterMessage,
+    EndSession,
+    LeaveCluster,
+    Own,
+    Owner,
+    OwnershipLost,
+    OwnershipNews,
+    OwnershipTaken,
+    WhoOwns,
+)
 from actors.effect import Failed
 from actors.forwarding import Forward, Forwarding, ForwardsNews
 from actors.mail import Mail
@@ -25,107 +41,11 @@ from protocol import ownership_messages as ownership
 from protocol.cluster_settings import BEATS, ClusterSettings
 from protocol.errors import BusUnavailable, ClusterError
 from protocol.headers import IDENTITY_HEADERS
-from protocol.message import Answer, Request, message
 from protocol.namespace import Namespace
 from protocol.ownership import Ownership, Terms
 from protocol.peer import Terms as ForwardsTerms
 from protocol.wire import Kind
 
-
-@message
-class Owner:
-    """Who owns a downstream session. `is_here`: this worker does."""
-
-    holding: bus.Holding
-    is_here: bool
-
-
-@message
-class Own(Request[Owner]):
-    """Ask who owns a session, and have it owned here if nobody does. Raises what stands in the way."""
-
-    session_id: str
-    principal: str
-
-
-@message
-class WhoOwns(Request[bus.Holding | None]):
-    """Ask the bus who holds a session. Nothing is claimed."""
-
-    session_id: str
-
-
-@message
-class EndSession(Answer):
-    """A downstream session is over: it is owned no longer."""
-
-    session_id: str
-
-
-@message
-class LeaveCluster(Request[None]):
-    """Ask this worker to leave in good order. Answered when the bus has heard of it, or cannot be reached."""
-
-
-@message
-class _Beaten(Answer):
-    asked_at: float
-
-
-@message
-class _Beat:
-    """It is time to beat."""
-
-
-@message
-class _Answered(Answer):
-    """The bus has answered what somebody asked for."""
-
-    reply: Reply[Any]
-    answer: object
-
-
-@message
-class _BusEnded(Answer):
-    outcome: object
-
-
-ClusterMessage = (
-    Own
-    | Forward
-    | ForwardsNews
-    | AcceptanceOut
-    | Served
-    | WhoOwns
-    | EndSession
-    | LeaveCluster
-    | bus.BusNews
-    | ownership.Claimed
-    | ownership.Refreshed
-    | ownership.Released
-    | ownership.Tick
-    | _Beaten
-    | _Beat
-    | _Answered
-    | _BusEnded
-)
-
-
-@message
-class OwnershipLost:
-    """A session is not owned here any more: what it has here is to end."""
-
-    session_id: str
-
-
-@message
-class OwnershipTaken:
-    """A session was taken over from a worker that died: what its server kept in its upstream sessions is lost."""
-
-    session_id: str
-
-
-OwnershipNews = OwnershipLost | OwnershipTaken
 MEMORY: Final = 60.0
 """Seconds for which it is remembered that a session is another worker's, while nobody asks."""
 
@@ -140,6 +60,7 @@ class Cluster(Actor[ClusterMessage]):
         checks_principal: whether a session is bound to the principal that claimed it.
         told: is told, in a turn, what becomes of sessions that are owned here.
         serve: does what other workers ask of sessions that are owned here.
+        is_used: whether a session that was said to be over has been begun anew since.
         clock: runs through suspends, in seconds.
         wall_clock: the time that workers have in common, in seconds.
         identity_headers: those that identify callers.
@@ -164,6 +85,7 @@ class Cluster(Actor[ClusterMessage]):
         checks_principal: bool,
         told: Callable[[OwnershipNews], None],
         serve: Serve,
+        is_used: Callable[[str], bool],
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
         identity_headers: Collection[str] = IDENTITY_HEADERS,
@@ -176,6 +98,7 @@ class Cluster(Actor[ClusterMessage]):
         self._machine: Ownership[Reply[Owner]] = Ownership(worker, terms)
         self._told = told
         self._serve = serve
+        self._is_used = is_used
         self._clock = clock
         self._wall_clock = wall_clock
         self._identity_headers = identity_headers
@@ -183,6 +106,7 @@ class Cluster(Actor[ClusterMessage]):
         self._timer: Timer | None = None
         self._is_joined = False
         self._leaving: list[Reply[None]] = []
+        self._joining: list[Reply[None]] = []
 
     def may_start(self, session_id: str) -> bool:
         """Whether something may be started for the session here and now."""
@@ -222,18 +146,21 @@ class Cluster(Actor[ClusterMessage]):
             serve=self._serve,
         )
         channels = self._names.requests(self.worker), self._names.replies(self.worker)
-        self.start(partial(self._bus.run, channels, self.ref.tell), then=_BusEnded)
-        self.every(self._settings.lifetime / BEATS, _Beat())
+        self.start(partial(self._bus.run, channels, self.ref.tell), then=BusEnded)
+        self.every(self._settings.lifetime / BEATS, BeatNow())
 
     @override
-    def receive(self, message: ClusterMessage) -> None:  # noqa: C901, PLR0912 - a row per message
+    def receive(self, message: ClusterMessage) -> None:  # noqa: C901, PLR0912, PLR0915 - a row per message
         match message:
             case Own(session_id, principal):
                 self._handle(ownership.Want(self.keep_reply(), session_id, principal, self._token()))
             case WhoOwns(session_id):
-                self._ask(bus.Find(session_id), partial(_Answered, self.keep_reply()))
+                self._ask(bus.Find(session_id), partial(BusAnswered, self.keep_reply()))
             case EndSession(session_id):
-                self._handle(ownership.End(session_id))
+                if not self._is_used(session_id):
+                    self._handle(ownership.End(session_id))
+            case ownership.OwnerDenied():
+                self._handle(message)
             case bus.Joined():
                 self._joined(message)
             case bus.Parted(why):
@@ -251,24 +178,29 @@ class Cluster(Actor[ClusterMessage]):
                 self.serving.acceptance_out(message)
             case Served():
                 self.serving.ended(message)
-            case _Beat():
+            case BeatNow():
                 self._beat()
-            case _Beaten(asked_at):
+            case Beaten(asked_at):
                 self._handle(ownership.Beaten(asked_at, self._token()))
+                joining, self._joining = self._joining, []
+                for reply in joining:
+                    reply.answer(None)
+            case AwaitJoin():
+                self._joining.append(self.keep_reply())
             case ownership.Tick():
                 self._timer = None
                 self._handle(message)
             case ownership.Claimed() | ownership.Refreshed() | ownership.Released():
                 self._handle(message)
                 self._leave_if_done()
-            case _Answered(reply, answer):
+            case BusAnswered(reply, answer):
                 if isinstance(answer, ClusterError):
                     reply.fail(answer)
                 else:
                     reply.answer(answer)
             case LeaveCluster():
                 self._leave(self.keep_reply())
-            case _BusEnded(outcome):
+            case BusEnded(outcome):
                 if isinstance(outcome, Failed):
                     raise outcome.error
             case _:
@@ -359,7 +291,7 @@ class Cluster(Actor[ClusterMessage]):
 
         def beaten(answer: BusUnavailable | None) -> None:
             if answer is None:
-                tell(_Beaten(asked_at))
+                tell(Beaten(asked_at))
 
         self._bus.send(beat, beaten)
 

@@ -23,9 +23,10 @@ class Conversations(Generic[K]):
         lost: how many keys are remembered that a crash has cost a conversation's state.
     """
 
-    __slots__ = ("_keys", "_lost", "lost")
+    __slots__ = ("_keys", "_lost", "_taken", "lost")
 
     def __init__(self) -> None:
+        self._taken: set[str] = set()
         self._keys: dict[str, tuple[K, ...]] = {}
         self._lost: dict[str, tuple[PoolKey, ...]] = {}
         self.lost = 0
@@ -61,10 +62,12 @@ class Conversations(Generic[K]):
             self._keys[session_id] = left
         else:
             del self._keys[session_id]
+            self._taken.discard(session_id)
 
     def end(self, session_id: str) -> tuple[K, ...]:
         """The conversation is over: forget it, and what it was still to be told. Answer the keys that it had."""
         self.lost -= len(self._lost.pop(session_id, ()))
+        self._taken.discard(session_id)
         return self._keys.pop(session_id, ())
 
     # --- what a crash has cost them
@@ -93,3 +96,16 @@ class Conversations(Generic[K]):
             self._lost[session_id] = left
         else:
             del self._lost[session_id]
+
+    # --- what was another worker's
+
+    def taken(self, session_id: str) -> None:
+        """It was taken over from a worker that died, and whatever state it had there is lost."""
+        self._taken.add(session_id)
+
+    def take_loss(self, key: PoolKey) -> bool:
+        """Whether the key that begins is the first since it was taken over: the one that tells of the loss."""
+        if key.session_id not in self._taken:
+            return False
+        self._taken.remove(key.session_id)
+        return True

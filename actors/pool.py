@@ -6,24 +6,25 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
+from typing_extensions import override
+
 from actors.acquire import PLAIN, Acquire, Terms
-from actors.arguments import check_kind, check_upstream, resized, terms_of
+from actors.arguments import check_kind, check_upstream, terms_of
 from actors.backstage import HandlerFactory
 from actors.borrowing import Borrowing
 from actors.connection import Connector
 from actors.lease import Lease, Origin
-from actors.pool_life import PoolLife
+from actors.membership import Wanted, member_of
+from actors.memory_bus import MemoryHub
+from actors.pool_member import PoolMember
 from actors.ref import Ref
 from actors.registry import (
-    DrainKeys,
-    EndConversation,
     Find,
-    ResetBreakers,
-    ResizePool,
 )
 from actors.seconds import check_seconds
 from actors.supervisor_messages import NeverAsked, SupervisorMessage
 from actors.system import System
+from protocol.cluster_settings import ClusterSettings
 from protocol.errors import (
     AcquireTimeout,
     ActorStopped,
@@ -34,6 +35,7 @@ from protocol.errors import (
     PoolFull,
     SystemClosed,
 )
+from protocol.forwarded import ForwardedRequest
 from protocol.headers import check_session_id
 from protocol.identity import User
 from protocol.keys import key_of
@@ -47,7 +49,7 @@ TRIES: Final = 5
 """How often an acquire looks for its key's supervisor anew, when the one it found was just ending."""
 
 
-class Pool(PoolLife):
+class Pool(PoolMember):
     """Live sessions with MCP servers, to be lent. Made by `open_pool`."""
 
     # --- sessions
@@ -150,7 +152,7 @@ class Pool(PoolLife):
         gateway_id: str | None = None,
         session_id: str | None = None,
         timeout: float | None = None,
-        idempotent: bool = False,  # noqa: ARG002 - decides nothing here, where a call is made once
+        idempotent: bool = False,
     ) -> Coroutine[Any, Any, dict[str, Any]]:
         """Make one request as JSON has it, on any session: `await pool.call(echo, "tools/call", {"name": "add"})`.
 
@@ -174,26 +176,46 @@ class Pool(PoolLife):
         Cancellation: the server is told, and the session goes back to the pool.
         """
         frame = sys._getframe(1)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - a look at one frame, no more
-        arguments = (frame.f_code, frame.f_lasti), upstream, headers, user, gateway_id, session_id, timeout, None, PLAIN
-        return self._call(method, params, timeout, arguments)
-
-    async def _call(self, method: str, params: object, timeout: float | None, arguments: Any) -> dict[str, Any]:
         request = RawRequest.of(method, params)
         if timeout is not None:
             check_seconds("timeout", timeout)
-        since = self._system.now()
-        lease = await self._acquire(*arguments)
-        try:
-            left = None if timeout is None else since + timeout - self._system.now()
-            if left is not None and left <= 0:
-                raise AcquireTimeout(f"{request.method} was not sent: {timeout} s were over when there was {lease!r}")
-            return await lease.send(request, left)
-        finally:
-            lease.release()
+        arguments = (frame.f_code, frame.f_lasti), upstream, headers, user, gateway_id, session_id, timeout, None, PLAIN
+        if session_id is None or self._membership is None:
+            return self._call(request, timeout, arguments)
+        return self._call_owner(request, timeout, arguments, idempotent=idempotent)
 
-    async def _acquire(  # noqa: PLR0917 - one way in for two, which name them all
+    async def _call_owner(
+        self, request: RawRequest, timeout: float | None, arguments: Any, *, idempotent: bool
+    ) -> dict[str, Any]:
+        """Make a request of a conversation, wherever that is owned."""
+        if self._membership is None or not self._is_open:
+            raise self._closed()
+        _, upstream, headers, user, gateway_id, session_id, *_ = arguments
+        check_upstream(upstream)
+        check_session_id(session_id)
+        wanted = Wanted(
+            request, upstream, headers, self._identities.who(headers, user), gateway_id, session_id, idempotent
+        )
+        settings = self._backstage.settings
+        seconds = settings.acquire_timeout + settings.call_timeout if timeout is None else timeout
+
+        def here(left: float) -> Coroutine[Any, Any, dict[str, Any]]:
+            return self._call(request, timeout and left, arguments)
+
+        return await self._membership.call(wanted, seconds, here)
+
+    @override
+    async def _serve(self, request: ForwardedRequest, begun: Callable[[], None]) -> dict[str, Any]:
+        to = request.upstream, request.headers, request.user, request.gateway_id, request.session_id
+        return await self._call(request.request, None, (None, *to, None, None, PLAIN), begun)
+
+    @override
+    def _lease_for(self, arguments: Any) -> Coroutine[Any, Any, Lease]:
+        return self._acquire(*arguments)
+
+    async def _acquire(  # noqa: C901, PLR0912, PLR0917 - one way in for two, which name them all
         self,
-        origin: Origin,
+        origin: Origin | None,
         upstream: Upstream,
         headers: Mapping[str, str] | None,
         user: User | None,
@@ -218,6 +240,8 @@ class Pool(PoolLife):
             if self._anonymous == 1:
                 self._warn_of_sharing()
         key = key_of(caller, upstream, gateway_id, session_id)
+        if session_id is not None and self._membership is not None:
+            await self._membership.own_here(session_id, caller, timeout)
         expires_at = NEVER
         if expires_in is not None:
             check_seconds("expires_in", expires_in)
@@ -273,69 +297,6 @@ class Pool(PoolLife):
         name = self._name
         logger.warning("the pool %s lends to callers without credentials or user: these share sessions", name)
 
-    # --- the pool as a whole
-
-    def end(self, session_id: str) -> None:
-        """End a conversation, as when its client has ended the downstream session (HTTP DELETE).
-
-        Its upstream sessions with all servers are closed now, in good order; calls that are under way on them end with
-        an error, and who waits for one is told so (`ConversationEnded`). Whose it was is forgotten, and there is nobody
-        left to be told of its state. Whoever acquires with this id from now on begins a conversation of their own. An
-        id that the pool does not know changes nothing. Returns at once.
-
-        Args:
-            session_id: the downstream session. Whether its end may be asked for is for the gateway to know.
-
-        Raises:
-            InvalidSettings: it cannot be such an id.
-            PoolClosed: the pool is not open.
-        """
-        check_session_id(session_id)
-        self._tell(EndConversation(session_id))
-        self._registry_actor.hide(session_id)
-
-    def drain(self) -> None:
-        """Have every session replaced: idle ones end now, lent ones as they come back, and what is acquired from now on
-        is new. For when credentials, certificates or settings have changed. Nobody's call is cut short.
-
-        A stateful conversation's session ends too, and its next call is told so (`SessionStateLost`).
-
-        Raises:
-            PoolClosed: the pool is not open.
-        """
-        self._tell(DrainKeys())
-
-    def retire(self, upstream: Upstream) -> None:
-        """Drain the sessions with one server, whoever they are for. Raises as `drain` does."""
-        check_upstream(upstream)
-        self._tell(DrainKeys(upstream.url))
-
-    def resize(self, **settings: Any) -> None:
-        """Change settings while the pool is open: `pool.resize(max_size=20)`.
-
-        Beyond a smaller `max_size` idle sessions end now, and lent ones as they come back. Beyond a smaller cap of many
-        keys (`max_sessions`, `max_sessions_per_user`, `max_sessions_per_gateway`) idle sessions are asked for once, and
-        nothing lent is taken: no session is opened until there are fewer than the cap. At a smaller `max_keys` idle
-        keys end. Sessions that are open keep the timeouts they were opened with.
-
-        Args:
-            settings: those that change, by name. How callers are told apart (`identity_…`, `user_fields`), the
-                breakers, and whether users and gateways have caps at all, stay as they are.
-
-        Raises:
-            InvalidSettings: a setting is unknown, or out of its range; nothing has changed.
-            PoolClosed: the pool is not open.
-        """
-        after = resized(self._resized, settings)
-        self._tell(ResizePool(after))
-        self._resized = after
-
-    def reset_breakers(self, upstream: Upstream | None = None) -> None:
-        """Close the breakers of one server and of the credentials on it, or all. Raises as `drain` does."""
-        if upstream is not None:
-            check_upstream(upstream)
-        self._tell(ResetBreakers(None if upstream is None else upstream.address))
-
 
 async def _ask_first(supervisor: Ref[SupervisorMessage], acquire: Acquire, *, timeout: float) -> Lease:
     """Ask a supervisor that was started for this. Should the request not reach it, the key is not wanted."""
@@ -357,6 +318,8 @@ def open_pool(
     connector: Connector | None = None,
     on_message: HandlerFactory | None = None,
     system: System | None = None,
+    cluster: str | MemoryHub | None = None,
+    cluster_settings: ClusterSettings | None = None,
 ) -> Pool:
     """Make a pool, and enter it with `async with`.
 
@@ -373,14 +336,23 @@ def open_pool(
             pool's name. Timers and the deadlines of callers go by its clock, jitter by its randomness; the time limits
             of a session's own task (opening, calls, probes, closing) go by the event loop's clock.
 
+        cluster: where this worker meets others: the address of a Redis (`redis://`, `rediss://`, `unix://` or
+            `redis+sentinel://`), or a `MemoryHub` for pools that share a process. Then each conversation (`session_id`)
+            is owned by one worker, and `call` goes there from any of them. None: the pool is by itself.
+        cluster_settings: how others are met; None means the defaults.
+
     Raises:
-        InvalidSettings: an argument is of another kind.
+        InvalidSettings: an argument is of another kind; or there is a cluster, and no `identity_secret` that all
+            workers have in common, or no `secrets` where Redis is not on this machine.
 
     Leaving it closes every session (see `Pool.close`) and leaves nothing running.
     """
     check_kind("settings", settings, PoolSettings)
     check_kind("system", system, System)
+    check_kind("cluster_settings", cluster_settings, ClusterSettings)
     for what, given in (("connector", connector), ("on_message", on_message)):
         if given is not None and not callable(given):
             raise InvalidSettings(f"{what} must be a function or None, not {type(given).__name__}")
-    return Pool(settings or PoolSettings(), name=name, connector=connector, on_message=on_message, system=system)
+    settings = settings or PoolSettings()
+    membership = None if cluster is None else member_of(cluster, cluster_settings or ClusterSettings(), settings)
+    return Pool(settings, name=name, connector=connector, on_message=on_message, system=system, membership=membership)

@@ -1,26 +1,41 @@
 """The life of a pool: what it is made of, how it is entered, and how it ends."""
 
 import secrets
+from collections.abc import Callable
 from contextlib import suppress
 from threading import get_ident
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import anyio
 
+from actors.arguments import check_upstream, resized
 from actors.backstage import Backstage, HandlerFactory
+from actors.cluster_messages import OwnershipNews
 from actors.connection import Connector
 from actors.events import BUFFER, Events, EventStream
 from actors.extractor import WatchedExtractor
+from actors.membership import Membership
 from actors.ref import Ref
-from actors.registry import Close, Registry, RegistryMessage
+from actors.registry import (
+    Close,
+    DrainKeys,
+    EndConversation,
+    Registry,
+    RegistryMessage,
+    ResetBreakers,
+    ResizePool,
+)
 from actors.statistics import Permits, PoolStats
 from actors.system import System, open_system
 from actors.tally import Tally
 from actors.transports import Transports
 from protocol.errors import ActorStopped, PoolClosed, SystemClosed
+from protocol.forwarded import ForwardedRequest
+from protocol.headers import check_session_id
 from protocol.identity import Identities
 from protocol.settings import PoolSettings
+from protocol.upstream import Upstream
 
 
 class PoolLife:
@@ -34,7 +49,9 @@ class PoolLife:
         connector: Connector | None,
         on_message: HandlerFactory | None,
         system: System | None = None,
+        membership: Membership | None = None,
     ) -> None:
+        self._membership = membership
         extractor = settings.identity_extractor
         self._identities = Identities(
             secret=settings.identity_secret or secrets.token_bytes(32),
@@ -72,8 +89,24 @@ class PoolLife:
             await self._system.__aenter__()
         self._backstage.events.thread = get_ident()
         self._registry = self._system.spawn(self._registry_actor, name="registry" if self._owns_system else self._name)
+        if self._membership is not None:
+            try:
+                await self._join(self._membership)
+            except BaseException as error:
+                await self._leave(type(error), error, error.__traceback__)
+                raise
         self._is_open = True
         return self
+
+    async def _join(self, membership: Membership) -> None:
+        self._backstage.conversation_over = membership.over
+        await membership.enter(
+            self._system,
+            "cluster" if self._owns_system else f"{self._name} cluster",
+            serve=self._serve,
+            told=self._owns_no_more,
+            is_used=self._registry_actor.has_conversation,
+        )
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
@@ -108,6 +141,8 @@ class PoolLife:
         if self._registry is None:
             return
         self._is_open = False
+        if self._membership is not None:
+            await self._membership.leave()
         with anyio.move_on_after(2 * self.settings.close_timeout, shield=True):
             with suppress(ActorStopped, SystemClosed):  # it is closed already
                 await self._registry.ask(Close())
@@ -141,6 +176,79 @@ class PoolLife:
             permits=Permits(counts.permits, self.settings.max_sessions, counts.queued),
             breakers=self._registry_actor.breaker_stats(),
         )
+
+    # --- the pool as a whole
+
+    def end(self, session_id: str) -> None:
+        """End a conversation, as when its client has ended the downstream session (HTTP DELETE).
+
+        Its upstream sessions with all servers are closed now, in good order; calls that are under way on them end with
+        an error, and who waits for one is told so (`ConversationEnded`). Whose it was is forgotten, and there is nobody
+        left to be told of its state. Whoever acquires with this id from now on begins a conversation of their own. An
+        id that the pool does not know changes nothing. Returns at once.
+
+        Args:
+            session_id: the downstream session. Whether its end may be asked for is for the gateway to know.
+
+        Raises:
+            InvalidSettings: it cannot be such an id.
+            PoolClosed: the pool is not open.
+        """
+        check_session_id(session_id)
+        self._tell(EndConversation(session_id))
+        self._registry_actor.hide(session_id)
+
+    def drain(self) -> None:
+        """Have every session replaced: idle ones end now, lent ones as they come back, and what is acquired from now on
+        is new. For when credentials, certificates or settings have changed. Nobody's call is cut short.
+
+        A stateful conversation's session ends too, and its next call is told so (`SessionStateLost`).
+
+        Raises:
+            PoolClosed: the pool is not open.
+        """
+        self._tell(DrainKeys())
+
+    def retire(self, upstream: Upstream) -> None:
+        """Drain the sessions with one server, whoever they are for. Raises as `drain` does."""
+        check_upstream(upstream)
+        self._tell(DrainKeys(upstream.url))
+
+    def resize(self, **settings: Any) -> None:
+        """Change settings while the pool is open: `pool.resize(max_size=20)`.
+
+        Beyond a smaller `max_size` idle sessions end now, and lent ones as they come back. Beyond a smaller cap of many
+        keys (`max_sessions`, `max_sessions_per_user`, `max_sessions_per_gateway`) idle sessions are asked for once, and
+        nothing lent is taken: no session is opened until there are fewer than the cap. At a smaller `max_keys` idle
+        keys end. Sessions that are open keep the timeouts they were opened with.
+
+        Args:
+            settings: those that change, by name. How callers are told apart (`identity_…`, `user_fields`), the
+                breakers, and whether users and gateways have caps at all, stay as they are.
+
+        Raises:
+            InvalidSettings: a setting is unknown, or out of its range; nothing has changed.
+            PoolClosed: the pool is not open.
+        """
+        after = resized(self._resized, settings)
+        self._tell(ResizePool(after))
+        self._resized = after
+
+    def reset_breakers(self, upstream: Upstream | None = None) -> None:
+        """Close the breakers of one server and of the credentials on it, or all. Raises as `drain` does."""
+        if upstream is not None:
+            check_upstream(upstream)
+        self._tell(ResetBreakers(None if upstream is None else upstream.address))
+
+    # --- among other workers
+
+    async def _serve(self, request: ForwardedRequest, begun: Callable[[], None]) -> dict[str, Any]:
+        """Do what another worker asks of a conversation that is owned here."""
+        raise NotImplementedError
+
+    def _owns_no_more(self, news: OwnershipNews) -> None:
+        """A conversation has come from a dead worker, or has gone to another."""
+        raise NotImplementedError
 
     # --- within
 

@@ -75,7 +75,13 @@ class PoolSupervisor(Actor[SupervisorMessage]):
     )
 
     def __init__(
-        self, first: Acquire, backstage: Backstage, registry: Ref[report.KeyReport], *, is_lost: bool = False
+        self,
+        first: Acquire,
+        backstage: Backstage,
+        registry: Ref[report.KeyReport],
+        *,
+        is_lost: bool = False,
+        is_presumed: bool = False,
     ) -> None:
         self.key = first.key
         # Of whoever asked last: spare sessions are opened with these.
@@ -101,6 +107,7 @@ class PoolSupervisor(Actor[SupervisorMessage]):
             demand=backstage.demand,
             key=self,  # as the registry counts permits
             is_lost=is_lost,
+            is_presumed=is_presumed,
         )
 
     @override

@@ -76,7 +76,16 @@ class EndConversation(Answer):
     session_id: str
 
 
-RegistryMessage = EndConversation | Find | Close | DrainKeys | ResizePool | ResetBreakers | report.KeyReport
+@message
+class ConversationTaken(Answer):
+    """This downstream session was taken over from a worker that died, and with it the state that it had there."""
+
+    session_id: str
+
+
+RegistryMessage = (
+    EndConversation | ConversationTaken | Find | Close | DrainKeys | ResizePool | ResetBreakers | report.KeyReport
+)
 
 TENANT_DIGITS: Final = 16
 """How much of a principal's digest tells tenants apart where nothing is lent: whose sticky session makes room."""
@@ -160,6 +169,8 @@ class Registry(Actor[RegistryMessage]):
                 self._endpoints.refused(key, credential, retry_after)
             case EndConversation(session_id):
                 self._end_conversation(session_id)
+            case ConversationTaken(session_id):
+                self._conversations.taken(session_id)
             case DrainKeys(url):
                 for key in self._living:
                     if url is None or key.key.url == url:
@@ -225,7 +236,8 @@ class Registry(Actor[RegistryMessage]):
             reply.fail(refusal)
         else:
             is_lost = self._conversations.is_lost(key)
-            joining = PoolSupervisor(acquire, self._backstage, self.ref, is_lost=is_lost)
+            is_taken = self._conversations.take_loss(key)
+            joining = PoolSupervisor(acquire, self._backstage, self.ref, is_lost=is_lost, is_presumed=is_taken)
             self._conversations.add(joining)
             self._joining[key] = joining, [reply]
             caller = acquire.caller
@@ -255,6 +267,8 @@ class Registry(Actor[RegistryMessage]):
                 for reply in self._joining.pop(key.key)[1]:
                     reply.fail(ended)
                 self._tell_capacity(capacity.RemoveKey(key))
+        if (over := self._backstage.conversation_over) is not None:
+            over(session_id)
 
     def _admitted(self, key: _Key) -> None:
         ref = self.refs[key.key] = self.spawn(key)
@@ -284,6 +298,15 @@ class Registry(Actor[RegistryMessage]):
                     self._tell_capacity(capacity.RemoveKey(key))
                 return
 
+    def has_conversation(self, session_id: str) -> bool:
+        """Whether the downstream session has keys here, or is still to be told of a loss."""
+        return self._conversations.principal(session_id) is not None
+
+    def _tell_if_over(self, key: _Key) -> None:
+        session_id, over = key.key.session_id, self._backstage.conversation_over
+        if session_id is not None and over is not None and not self.has_conversation(session_id):
+            over(session_id)
+
     def _forget(self, key: _Key) -> None:
         """Who asks for this key from now on gets another supervisor."""
         if self.refs.get(key.key) is key.ref:
@@ -301,6 +324,7 @@ class Registry(Actor[RegistryMessage]):
             del self._living[key]
             self._forget(key)
             self._conversations.remove(key)
+            self._tell_if_over(key)
             why = self._evicted.pop(key, KeyEviction.IDLE)
             if has_failed:
                 if why is not KeyEviction.ENDED and key.owes_loss:

@@ -244,6 +244,16 @@ class NotAlive(ClusterError):
     safe_to_retry = True
 
 
+class OwnedElsewhere(ClusterError):
+    """Another worker owns the downstream session, and what was wanted is done only there. Nothing was started here.
+
+    421 is HTTP's "Misdirected Request": another connection may reach the worker that is meant (RFC 9110, 15.5.20).
+    """
+
+    http_status = 421
+    safe_to_retry = True
+
+
 class OwnerUnreachable(ClusterError):
     """The worker that owns the downstream session has died, or could not be reached before it had begun with the
     request. Nothing has run.

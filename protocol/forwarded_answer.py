@@ -295,7 +295,7 @@ def _is_fault(value: Any) -> bool:
     return all(accepts(value[name]) for name, accepts in _FAULT.items())
 
 
-def _asked_for(kind: type[TroupeError]) -> frozenset[str]:
+def asked_for(kind: type[TroupeError]) -> frozenset[str]:
     """What an error of this class cannot be made without, besides its text."""
     if not isinstance(kind.__init__, FunctionType):
         return frozenset()
@@ -312,7 +312,7 @@ _LOG: Final = 2
 _KINDS: Final[dict[str, type[TroupeError]]] = {
     name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, TroupeError)
 }
-_ASKED: Final = {name: _asked_for(kind) for name, kind in _KINDS.items()}
+_ASKED: Final = {name: asked_for(kind) for name, kind in _KINDS.items()}
 
 _FAULT: Final[dict[str, Accepts]] = {
     "kind": _is_string,

@@ -6,7 +6,7 @@ them, and on every float. Text is UTF-8, in which half of a surrogate pair passe
 """
 
 import json
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from protocol.errors import EnvelopeRefused, Refusal
 
@@ -44,7 +44,7 @@ def as_object(value: Any) -> dict[str, Any]:
     """
     if value.__class__ is not dict:
         raise EnvelopeRefused("there is no JSON object where there must be one", reason=Refusal.MALFORMED)
-    return cast("dict[str, Any]", value)
+    return value
 
 
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))

@@ -12,8 +12,8 @@ from mcp import MCPError
 
 from actors import Ref, System, open_system
 from actors.bus import Bus, Told
-from actors.cluster import (
-    Cluster,
+from actors.cluster import Cluster
+from actors.cluster_messages import (
     ClusterMessage,
     EndSession,
     LeaveCluster,
@@ -59,6 +59,7 @@ class Worker:
     def __init__(self, system: System, bus: Bus, name: str) -> None:
         self.news: list[OwnershipNews] = []
         self.served: list[ForwardedRequest] = []
+        self.used = set[str]()
         self.result: Callable[[ForwardedRequest], Awaitable[dict[str, Any]]] = echo
         self.actor = Cluster(
             name,
@@ -67,6 +68,7 @@ class Worker:
             checks_principal=True,
             told=self.news.append,
             serve=self._serve,
+            is_used=self.used.__contains__,
             clock=system.now,
             wall_clock=system.now,
         )

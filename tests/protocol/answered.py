@@ -1,5 +1,6 @@
 """What travels of a forwarded request and its answer, for tests: any JSON, any error, and what of them is compared."""
 
+import inspect
 import math
 import struct
 from collections.abc import Callable
@@ -58,8 +59,8 @@ def asked_of(kind: type[TroupeError]) -> tuple[str, ...]:
     """The arguments that errors of the class are made with, besides their text."""
     if not isinstance(kind.__init__, FunctionType):
         return ()
-    made = kind.__init__.__code__
-    return made.co_varnames[2 : 2 + made.co_kwonlyargcount]
+    arguments = inspect.signature(kind.__init__).parameters.values()
+    return tuple(one.name for one in arguments if one.kind is one.KEYWORD_ONLY)
 
 
 @st.composite
@@ -73,10 +74,11 @@ def errors_of(draw: st.DrawFn, kind: type[TroupeError]) -> TroupeError:
 
 
 def public(error: BaseException) -> dict[str, Any]:
-    """Every public attribute that errors of Troupe's have beyond those of all exceptions."""
+    """Every public attribute that errors of Troupe's have beyond those of all exceptions, methods aside."""
     names = {name for name in dir(error) if not name.startswith("_")}
     familiar = {name for kind in (OSError, LookupError, ValueError) for name in dir(kind)}
-    return {name: getattr(error, name) for name in sorted(names - familiar)}
+    told = {name: getattr(error, name) for name in sorted(names - familiar)}
+    return {name: value for name, value in told.items() if not callable(value)}
 
 
 def told(error: BaseException) -> tuple[object, ...]:

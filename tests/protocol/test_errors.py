@@ -14,6 +14,7 @@ RETRIED: list[tuple[type[TroupeError], int, int]] = [
     (errors.UpstreamUnreachable, 502, -32000),
     (errors.SessionTerminated, 502, -32000),
     (errors.NotAlive, 503, -32000),
+    (errors.OwnedElsewhere, 421, -32000),
     (errors.OwnerUnreachable, 503, -32000),
     (errors.TooManyForwards, 503, -32000),
     (errors.MailboxFull, 503, -32000),

@@ -182,10 +182,12 @@ def test_headers_travel_that_a_local_call_uses_and_the_caller_is_the_same_there(
         {"user": ""},
         {"user": "\ud800"},
         {"gateway_id": "\ud800"},
+        {"gateway_id": 5},
     ],
 )
 def test_what_a_local_call_refuses_is_not_forwarded(change: dict[str, Any]) -> None:
-    with pytest.raises(InvalidSettings):
+    (name,) = change
+    with pytest.raises(InvalidSettings, match=rf"\b{name.removesuffix('s')}\b"):
         asked(**change)
 
 

@@ -32,6 +32,7 @@ from protocol.forwarded_answer import (
     Note,
     Progress,
     ServerError,
+    asked_for,
     pack_failure,
     pack_not_owner,
     pack_note,
@@ -109,6 +110,17 @@ def test_every_public_attribute_of_every_error_is_known_by_its_name() -> None:
     for name, kind in KINDS.items():
         error = kind("no", **dict.fromkeys(asked_of(kind)))
         assert not public(error).keys() - ATTRIBUTES.keys(), name
+
+
+def test_what_an_error_cannot_be_made_without_is_read_off_its_class() -> None:
+    asked = {name: asked_for(kind) for name, kind in KINDS.items()}
+    assert {name: set(names) for name, names in asked.items() if names} == {
+        "BreakerOpen": {"retry_after"},
+        "ConnectFailed": {"step"},
+        "UpstreamRefused": {"status"},
+        "BusUnavailable": {"was_sent"},
+        "EnvelopeRefused": {"reason"},
+    }
 
 
 @pytest.mark.holds("C4")

@@ -53,7 +53,9 @@ def test_params_that_are_no_object_are_refused_and_not_quoted(params: object) ->
 
 @pytest.mark.parametrize("method", [None, 7, b"ping", "", "a b", "ping\n", "größe", "x" * 201])
 def test_what_is_no_method_is_refused_and_not_quoted(method: object) -> None:
-    with pytest.raises(InvalidMethod, match="must be text of 1 to 200 visible ASCII characters"):
+    with pytest.raises(
+        InvalidMethod, match=r"^the method of a request must be text of 1 to 200 visible ASCII characters$"
+    ):
         RawRequest.of(method, None)
     RawRequest.of("x" * 200, None)
 
@@ -62,3 +64,15 @@ def test_what_is_no_method_is_refused_and_not_quoted(method: object) -> None:
 def test_what_is_not_for_borrowers_is_refused_by_name(method: str) -> None:
     with pytest.raises(InvalidMethod, match=f"{method} was not sent"):
         RawRequest.of(method, None)
+
+
+def test_a_refusal_names_the_kind_of_what_was_given() -> None:
+    given: list[Any] = [[], {"a": {1}}]
+    whys = "must be an object or None, not list", r"cannot be said in JSON \(TypeError\)"
+    for params, why in zip(given, whys, strict=True):
+        with pytest.raises(InvalidParams, match=f"^the params of ping {why}$"):
+            RawRequest.of("ping", params)
+    with pytest.raises(
+        InvalidMethod, match=r"^initialize was not sent: the session was initialised when the pool opened it$"
+    ):
+        RawRequest.of("initialize", None)

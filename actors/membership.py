@@ -1,0 +1,277 @@
+"""Membership: a pool's place among those of other workers, as its callers need it."""
+
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from random import Random
+from typing import Any, Final
+
+import anyio
+
+from actors.bus import Bus
+from actors.cluster import Cluster
+from actors.cluster_messages import (
+    AwaitJoin,
+    ClusterMessage,
+    EndSession,
+    LeaveCluster,
+    Own,
+    Owner,
+    OwnershipNews,
+    WhoOwns,
+)
+from actors.forwarding import Denied, Forward
+from actors.memory_bus import MemoryHub
+from actors.ref import Ref
+from actors.serving import Serve
+from actors.system import System
+from protocol.cluster_settings import ClusterSettings
+from protocol.errors import (
+    AcquireTimeout,
+    AskTimeout,
+    InvalidSettings,
+    NotAlive,
+    OutcomeUnknown,
+    OwnedElsewhere,
+    OwnerUnreachable,
+    TroupeError,
+)
+from protocol.forwarded import ForwardedRequest
+from protocol.identity import Caller
+from protocol.message import message
+from protocol.namespace import Namespace
+from protocol.ownership_messages import OwnerDenied
+from protocol.raw_request import RawRequest
+from protocol.settings import PoolSettings
+from protocol.upstream import Upstream
+
+TRIES: Final = 4
+"""How often the owner of a session is looked for, for one request."""
+JOINING: Final = 1.0
+"""Seconds that entering a pool waits for its bus at the most."""
+LEAVING: Final = 1.0
+"""Seconds that leaving the others in good order may take."""
+
+
+@message
+class Wanted:
+    """What a caller of the pool wants done in a conversation. Its fields are the arguments of `Pool.call`."""
+
+    request: RawRequest
+    upstream: Upstream
+    headers: Mapping[str, str] | None
+    caller: Caller
+    gateway_id: str | None
+    session_id: str
+    idempotent: bool
+
+
+Here = Callable[[float], Awaitable[dict[str, Any]]]
+"""Makes a request in this process, within so many seconds."""
+
+
+class Membership:
+    """See above. Made before the pool is entered, and entered with it.
+
+    Args:
+        way: makes the bus, once there is a system.
+        settings: how others are met.
+        pool: the pool's settings.
+    """
+
+    def __init__(
+        self,
+        way: Callable[[Random], Bus],
+        settings: ClusterSettings,
+        pool: PoolSettings,
+    ) -> None:
+        self._way = way
+        self._settings = settings
+        self._pool = pool
+        self._actor: Cluster | None = None
+        self._ref: Ref[ClusterMessage] | None = None
+
+    async def enter(
+        self,
+        system: System,
+        name: str,
+        *,
+        serve: Serve,
+        told: Callable[[OwnershipNews], None],
+        is_used: Callable[[str], bool],
+    ) -> None:
+        """Begin to be a member, and give the others a moment to know. The arguments are those of `Cluster`."""
+        actor = self._actor = Cluster(
+            f"{os.getpid()}-{system.random.getrandbits(48):012x}",
+            self._way(system.random),
+            self._settings,
+            checks_principal=self._pool.check_principal,
+            told=told,
+            serve=serve,
+            is_used=is_used,
+            clock=through_suspends(system.now),
+            wall_clock=time.time,
+            identity_headers=self._pool.identity_headers,
+        )
+        self._ref = system.spawn(actor, name=name)
+        with suppress(AskTimeout):  # then it goes on without, and joins them when it can
+            await self._ref.ask(AwaitJoin(), timeout=JOINING)
+
+    @property
+    def worker(self) -> str:
+        """This worker's id."""
+        return self._entered()[0].worker
+
+    def over(self, session_id: str) -> None:
+        """Nothing is left of a conversation here."""
+        if self._ref is not None:
+            self._ref.tell(EndSession(session_id))
+
+    async def leave(self) -> None:
+        """Leave in good order, if the bus lets us."""
+        if self._ref is not None and self._ref.is_alive:
+            with anyio.move_on_after(LEAVING, shield=True):
+                await self._ref.ask(LeaveCluster())
+
+    # --- sessions
+
+    def check(self, session_id: str) -> None:
+        """Refuse to start anything for a session that is not owned here and now.
+
+        Raises:
+            NotAlive: it is not.
+        """
+        if not self._entered()[0].may_start(session_id):
+            raise NotAlive("nothing was started: this worker does not own the conversation any more, ask again")
+
+    async def own(self, session_id: str, caller: Caller, timeout: float) -> Owner:
+        """Who owns a session; this worker, if nobody did."""
+        try:
+            return await self._entered()[1].ask(Own(session_id, caller.principal), timeout=timeout)
+        except AskTimeout as error:
+            raise AcquireTimeout(f"it was not known within {timeout:g} s who owns the conversation") from error
+
+    async def own_here(self, session_id: str, caller: Caller, timeout: float) -> None:
+        """Have a session owned here.
+
+        Raises:
+            OwnedElsewhere: another worker owns it.
+        """
+        if self._entered()[0].may_start(session_id):
+            return
+        owner = await self.own(session_id, caller, timeout)
+        if not owner.is_here:
+            raise OwnedElsewhere(
+                f"this conversation is owned by worker {owner.holding.owner}, and not by this one, {self.worker}: a "
+                "session of it is lent only there. `pool.call` goes there from any worker"
+            )
+
+    async def who_owns(self, session_id: str) -> str | None:
+        """The id of the worker that owns a session, if one does."""
+        holding = await self._entered()[1].ask(WhoOwns(session_id))
+        return None if holding is None else holding.owner
+
+    async def call(self, wanted: Wanted, seconds: float, here: Here) -> dict[str, Any]:
+        """Make a request where its session is owned: here, or there.
+
+        Raises:
+            OutcomeUnknown: it was delivered, and its owner did not answer.
+            OwnerUnreachable: it was not, and no owner could be found that it can be.
+        """
+        actor, ref = self._entered()
+        until = actor.now() + seconds
+        denied = 0
+        failure: TroupeError | None = None
+        for _ in range(TRIES):
+            left = max(0.0, until - actor.now())
+            owner = await self.own(wanted.session_id, wanted.caller, left)
+            left = max(0.0, until - actor.now())
+            if owner.is_here:
+                return await here(left)
+            forwarded = ForwardedRequest.of(
+                session_id=wanted.session_id,
+                token=owner.holding.token,
+                upstream=wanted.upstream,
+                request=wanted.request,
+                headers=wanted.headers,
+                user=wanted.caller.user,
+                gateway_id=wanted.gateway_id,
+                principal=wanted.caller.principal,
+                idempotent=wanted.idempotent,
+                identity_headers=self._pool.identity_headers,
+            )
+            try:
+                return await ref.ask(Forward(owner.holding, forwarded, left))
+            except Denied:
+                ref.tell(OwnerDenied(wanted.session_id, owner.holding.token))
+                denied += 1
+                if denied > 1:
+                    break
+            except OwnerUnreachable as error:
+                failure = error
+            except OutcomeUnknown:
+                if not wanted.idempotent:
+                    raise
+        raise failure or OwnerUnreachable(
+            f"{wanted.request.method} on {wanted.upstream.address} has not begun: the conversation's owner changed "
+            "while it was sent: try again"
+        )
+
+    def _entered(self) -> tuple[Cluster, Ref[ClusterMessage]]:
+        if self._actor is None or self._ref is None:
+            raise RuntimeError("this membership was not entered")
+        return self._actor, self._ref
+
+
+def through_suspends(now: Callable[[], float]) -> Callable[[], float]:
+    """That clock, and the time besides for which the machine has slept since, where the system tells."""
+    began = _slept()
+    return lambda: now() + _slept() - began
+
+
+def _slept() -> float:
+    return time.clock_gettime(_THROUGH) - time.clock_gettime(time.CLOCK_MONOTONIC)
+
+
+_THROUGH: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def way_of(cluster: str | MemoryHub, settings: ClusterSettings) -> Callable[[Random], Bus]:
+    """How a bus is made for what a user has given.
+
+    Raises:
+        InvalidSettings: it is no address of a Redis, or one elsewhere without secrets; or redis-py is not installed.
+    """
+    if isinstance(cluster, MemoryHub):
+        return lambda _: cluster.bus()
+    if not isinstance(cluster, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidSettings(
+            f"cluster must be the address of a Redis, a MemoryHub or None, not {type(cluster).__name__}"
+        )
+    try:
+        from actors.redis_address import RedisAddress  # noqa: PLC0415 - an extra
+        from actors.redis_bus import RedisBus  # noqa: PLC0415
+    except ImportError as error:
+        raise InvalidSettings("a cluster over Redis needs redis-py: install mcp-troupe[redis]") from error
+    address = RedisAddress(cluster)
+    if not (settings.secrets or settings.insecure or address.is_local):
+        raise InvalidSettings(
+            f"cluster {address.shown} is not on this machine, and without `secrets` whoever reaches it could give "
+            "orders to any worker: set secrets, or insecure=True"
+        )
+    return lambda random: RedisBus(address, Namespace(settings.namespace), random)
+
+
+def member_of(cluster: str | MemoryHub, settings: ClusterSettings, pool: PoolSettings) -> Membership:
+    """The membership of a pool that is to be opened.
+
+    Raises:
+        InvalidSettings: what was given cannot be used.
+    """
+    if pool.identity_secret is None:
+        raise InvalidSettings(
+            "a cluster needs an identity_secret in the pool's settings, the same for all workers: whose a conversation "
+            "is would look different on each of them"
+        )
+    return Membership(way_of(cluster, settings), settings, pool)

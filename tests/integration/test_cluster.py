@@ -1,0 +1,185 @@
+"""Workers that meet on a real Redis, and serve conversations of a real MCP server between them. On both event loops."""
+
+import subprocess
+import sys
+import time
+from collections.abc import AsyncGenerator, Generator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
+from itertools import count
+from typing import Any
+
+import anyio
+import pytest
+from mcp import MCPError
+
+from actors import ClusterSettings, Pool, Upstream, open_pool
+from protocol.errors import OutcomeUnknown, OwnerUnreachable, SessionStateLost, TroupeError
+from tests.integration.cluster_worker import SETTINGS
+from tests.integration.servers import TREE, Factory, McpServer
+from tests.redis_server import RedisServer, running_redis
+
+_numbers = count()
+
+
+@pytest.fixture(scope="module")
+def redis() -> Generator[RedisServer]:
+    with running_redis() as server:
+        time.sleep(0.1)
+        yield server
+
+
+@pytest.fixture(scope="module")
+def server() -> Generator[McpServer]:
+    factory = Factory("benchmarks.soaking.server")
+    made = McpServer("plain", factory)
+    try:
+        yield made
+    finally:
+        made.kill()
+        factory.end()
+
+
+@pytest.fixture
+def cluster() -> ClusterSettings:
+    return ClusterSettings(namespace=f"test-{next(_numbers)}", lifetime=1.0, holding=5.0)
+
+
+@asynccontextmanager
+async def pools(redis: RedisServer, cluster: ClusterSettings, number: int) -> AsyncGenerator[list[Pool]]:
+    """So many workers, once their bus is old enough to be believed."""
+    async with AsyncExitStack() as stack:
+        opened = [
+            await stack.enter_async_context(
+                open_pool(SETTINGS, name=f"pool-{index}", cluster=redis.url, cluster_settings=cluster)
+            )
+            for index in range(number)
+        ]
+        await anyio.sleep(cluster.lifetime)
+        yield opened
+
+
+async def counted(pool: Pool, upstream: Upstream, session_id: str = "talk", **more: Any) -> int:
+    headers = {"x-soak-owner": session_id}
+    result = await pool.call(
+        upstream, "tools/call", {"name": "count"}, headers=headers, user="ada", session_id=session_id, **more
+    )
+    return result["structuredContent"]["result"]
+
+
+@pytest.mark.holds("L6", "C1", "C3", "C4")
+async def test_a_conversation_whose_calls_land_on_three_workers_counts_on(
+    redis: RedisServer, server: McpServer, cluster: ClusterSettings
+) -> None:
+    upstream = Upstream(server.url, mode="legacy")
+    async with pools(redis, cluster, 3) as workers:
+        assert [await counted(workers[number % 3], upstream) for number in range(9)] == list(range(1, 10))
+        answers: list[int] = []
+
+        async def ask(pool: Pool) -> None:
+            answers.append(await counted(pool, upstream))
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(30):
+                tasks.start_soon(ask, workers[number % 3])
+        assert sorted(answers) == list(range(10, 40))
+        assert len({await pool.owner("talk") for pool in workers}) == 1
+
+
+@pytest.mark.holds("C4")
+async def test_what_the_server_says_comes_back_from_elsewhere_as_it_does_here(
+    redis: RedisServer, server: McpServer, cluster: ClusterSettings
+) -> None:
+    upstream = Upstream(server.url, mode="legacy")
+    async with pools(redis, cluster, 2) as (here, there):
+        await counted(here, upstream)
+        for params in (None, {}, {"name": "nothing"}, {"name": "echo", "arguments": {"text": "grüße"}}):
+            said: list[Any] = []
+            for pool in (here, there):
+                ask = partial(pool.call, upstream, "tools/call", user="ada", session_id="talk")
+                try:
+                    said.append(await ask(params, headers={"x-soak-owner": "talk"}))
+                except MCPError as error:
+                    said.append((error.code, error.message, error.data))
+            assert said[0] == said[1]
+
+
+@pytest.mark.holds("C6")
+async def test_redis_has_two_connections_for_each_worker_however_much_is_forwarded(
+    redis: RedisServer, server: McpServer, cluster: ClusterSettings
+) -> None:
+    upstream = Upstream(server.url, mode="legacy")
+    async with pools(redis, cluster, 2) as (here, there):
+        await counted(here, upstream)
+        before = redis.connections()
+        for _ in range(200):
+            await counted(there, upstream)
+        assert redis.connections() == before
+
+
+@pytest.mark.holds("R4")
+async def test_nothing_is_left_in_redis_by_workers_that_leave(server: McpServer, cluster: ClusterSettings) -> None:
+    with running_redis() as mine:
+        async with pools(mine, cluster, 2) as (one, two):
+            for session_id in ("talk", "chat"):
+                await counted(one, Upstream(server.url, mode="legacy"), session_id)
+                await counted(two, Upstream(server.url, mode="legacy"), session_id)
+            assert b"owner:talk" in mine.command("KEYS", "*owner*")
+        left = mine.command("KEYS", "*")
+        assert b"owner" not in left
+        assert b"worker" not in left
+
+
+@contextmanager
+def worker_process(redis: RedisServer, cluster: ClusterSettings, server: McpServer) -> Generator[tuple[Any, str]]:
+    command = [
+        sys.executable,
+        "-m",
+        "tests.integration.cluster_worker",
+        redis.url,
+        cluster.namespace,
+        server.url,
+        "talk",
+    ]
+    with subprocess.Popen(command, cwd=TREE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+        try:
+            assert process.stdout is not None
+            yield process, process.stdout.readline().strip()
+        finally:
+            process.kill()
+
+
+@pytest.mark.holds("C3", "C5", "L9")
+async def test_a_worker_that_is_killed_costs_its_conversations_a_named_error_and_no_silence(
+    redis: RedisServer, server: McpServer, cluster: ClusterSettings
+) -> None:
+    upstream = Upstream(server.url, mode="legacy")
+    async with pools(redis, cluster, 1) as (here,):
+        with worker_process(redis, cluster, server) as (process, worker):
+            assert await here.owner("talk") == worker
+            assert await counted(here, upstream) == 2
+            outcomes: list[Exception] = []
+
+            async def hang() -> None:
+                hanging = {"name": "hang"}
+                headers = {"x-soak-owner": "talk"}
+                try:
+                    await here.call(upstream, "tools/call", hanging, headers=headers, user="ada", session_id="talk")
+                except TroupeError as error:
+                    outcomes.append(error)
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(hang)
+                await anyio.sleep(0.3)
+                process.kill()
+                with anyio.fail_after(5):
+                    while not outcomes:  # noqa: ASYNC110
+                        await anyio.sleep(0.01)
+            assert isinstance(outcomes[0], OutcomeUnknown)
+            with pytest.raises(SessionStateLost), anyio.fail_after(5):
+                try:
+                    await counted(here, upstream)
+                except OwnerUnreachable:
+                    await counted(here, upstream)
+            assert await counted(here, upstream) == 1
+            assert await here.owner("talk") == here.worker
