@@ -87,7 +87,7 @@ class Forwarded(Generic[T]):
         peer: what is known of its owner.
         number: they are counted in the order in which they were sent.
         sent_at: when that was.
-        line: which of this worker's lines to the bus it was sent on, or was accepted on.
+        line: which of this worker's lines to the bus it was sent on.
         is_doomed: whether its owner was found dead since it was sent.
     """
 

@@ -97,7 +97,7 @@ class Forwards(Generic[T]):
         self._terms = terms
         self._requests: dict[str, Forwarded[T]] = {}
         self._peers: dict[str, Peer[T]] = {}
-        self._probes: dict[str, Asked] = {}
+        self._probes: dict[str, int] = {}
         self._looks: dict[str, Asked] = {}
         self._twins: set[str] = set()
         self._away: BusUnavailable | None = BusUnavailable("the bus has not been joined yet", was_sent=False)
@@ -219,9 +219,10 @@ class Forwards(Generic[T]):
             request.move(Turn.MISSED)
             peer.missed[correlation] = request
             if request.is_doomed or not peer.sightings:
-                effects += self._conclude_missed(peer)
+                return [*effects, *self._conclude_missed(peer)]
         elif request.line != self._line:
-            effects += self._conclude(request, Turn.DOUBTED, "this worker's line broke while it was posted")
+            why = "this worker's line broke while it was posted"
+            return [*effects, *self._conclude(request, Turn.DOUBTED, why)]
         else:
             request.move(Turn.TAKEN)
         return effects
@@ -234,7 +235,6 @@ class Forwards(Generic[T]):
             return []
         request.peer.accept(request)
         request.move(Turn.ACCEPTED)
-        request.line = self._line
         return self._heard(request.peer, now)
 
     def _ended(self, correlation: str, turn: Turn, now: float) -> list[ForwardsEffect[T]]:
@@ -270,15 +270,15 @@ class Forwards(Generic[T]):
 
     def _counted(self, peer: Peer[T], receivers: int, asked: Asked, now: float) -> list[ForwardsEffect[T]]:
         """So many listen on its channel."""
-        effects = self._twins_seen(peer.name, receivers)
+        twins = self._twins_seen(peer.name, receivers)
         if receivers:
             peer.counted()
-            return [*effects, *self._conclude_missed(peer)]
+            return [*twins, *self._conclude_missed(peer)]
         peer.is_counted = False
         is_sighting = asked.at >= self._believed_from and asked.at > peer.heard_at
         if is_sighting and peer.sighted(asked.at, now, self._terms):
-            effects += self._condemn(peer, Verdict(asked.number, is_of_silence=True, asked_at=now))
-        return effects
+            return self._condemn(peer, Verdict(asked.number, is_of_silence=True, asked_at=now))
+        return []
 
     def _twins_seen(self, name: str, receivers: int) -> list[ForwardsEffect[T]]:
         if receivers <= 1:
@@ -300,14 +300,14 @@ class Forwards(Generic[T]):
         return [Echo(peer.name, verdict.asked_at)]
 
     def _probed(self, probed: Probed, now: float) -> list[ForwardsEffect[T]]:
-        asked = self._probes.pop(probed.peer, None)
+        number = self._probes.pop(probed.peer, None)
         peer = self._peers.get(probed.peer)
-        if asked is None or peer is None:
+        if number is None or peer is None:
             return []
         peer.probed_at = now
         effects: list[ForwardsEffect[T]] = []
         if not isinstance(probed.receivers, BusUnavailable):
-            effects = self._counted(peer, probed.receivers, Asked(asked.number, probed.asked_at), now)
+            effects = self._counted(peer, probed.receivers, Asked(number, probed.asked_at), now)
         self._remind(peer)
         return effects
 
@@ -449,7 +449,7 @@ class Forwards(Generic[T]):
         probe_at, look_at = self._asks_at(peer)
         effects: list[ForwardsEffect[T]] = []
         if probe_at <= now:
-            self._probes[peer.name] = Asked(self._numbers, now)
+            self._probes[peer.name] = self._numbers
             effects.append(Probe(peer.name))
         if look_at <= now:
             self._looks[peer.name] = Asked(self._numbers, now)

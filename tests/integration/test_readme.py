@@ -35,11 +35,11 @@ async def test_the_readmes_examples_run(example: str, capsys: pytest.CaptureFixt
 def test_the_readmes_table_has_every_error_of_the_pool_as_it_is() -> None:
     rows = re.findall(r"^\| (`\w+`.*?) \| .* \| (yes|no) \|$", README.read_text(encoding="utf-8"), re.MULTILINE)
     told = {name: is_safe == "yes" for names, is_safe in rows for name in re.findall(r"`(\w+)`", names)}
-    of_the_runtime = errors.ActorError, errors.IllegalTransition
+    of_others = errors.ActorError, errors.ClusterError, errors.IllegalTransition
     there_are = {
         name: error.safe_to_retry
         for name, error in vars(errors).items()
-        if isinstance(error, type) and issubclass(error, errors.TroupeError) and not issubclass(error, of_the_runtime)
+        if isinstance(error, type) and issubclass(error, errors.TroupeError) and not issubclass(error, of_others)
     }
     roots = {"TroupeError", "CallFailed"}
     assert told == {name: is_safe for name, is_safe in there_are.items() if name not in roots}

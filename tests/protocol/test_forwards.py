@@ -296,6 +296,7 @@ def test_nothing_is_sent_while_the_bus_is_away() -> None:
     assert isinstance(refusal.error, BusUnavailable)
     assert str(refusal.error) == "the bus has not been joined yet"
     assert refusal.error.safe_to_retry
+    assert refusal.error.was_sent is False
     ada = Driven()
     ada(Parted(GONE))
     assert ada(Forward("asks", "one", "bob", ada.now + 1)) == [Refuse("asks", GONE)]
@@ -344,7 +345,7 @@ def test_where_nobody_can_be_found_dead_yet_what_nobody_received_is_told_at_once
 
 @pytest.mark.holds("C5")
 def test_a_run_that_is_not_young_and_a_line_that_has_held_are_believed_from_then_on() -> None:
-    for ada in (Driven(age=4_000.0), Driven(age=OLD)):
+    for ada in (Driven(age=4_000.0), Driven(age=OLD), Driven(age=OLD, terms=TERMS._replace(settle=0))):
         ada.send("one")
         assert ada(Posted("one", 0)) == []
         assert ada.state("one") is Delivery.MISSED
@@ -354,7 +355,6 @@ def test_what_was_missed_by_an_owner_that_was_heard_since_it_was_sent_is_told_at
     ada = Driven()
     ada.post("two")
     ada.send("one")
-    ada.now += 1
     ada(Heard("bob"))
     concluded(ada(Posted("one", 0)), Outcome.NOT_DELIVERED, "one")
 
@@ -548,6 +548,16 @@ def test_a_verdict_does_not_go_for_what_was_sent_after_the_bus_was_asked() -> No
     assert ada.state("two") is Delivery.POSTED
 
 
+@pytest.mark.holds("C3")
+def test_a_verdict_goes_for_all_that_was_sent_before() -> None:
+    ada = Driven(terms=TERMS._replace(sightings=1, sighting_span=0))
+    ada.post("one", "two")
+    assert ada.count(0, 3) == [Echo("bob", ada.now)]
+    died, *rest = ada(Echoed("bob", ada.now))
+    assert died == PeerDied("bob")
+    concluded(rest, Outcome.NOT_DELIVERED, "one", "two")
+
+
 @pytest.mark.holds("C3", "C5")
 def test_what_is_being_posted_when_its_owner_is_found_dead_waits_for_the_buss_answer() -> None:
     ada = Driven()
@@ -646,6 +656,11 @@ def test_a_request_that_was_accepted_before_the_bus_said_that_anybody_was_there_
     assert ada.count(GONE, 3) == []
     assert ada.count(1, 4) == []
     assert ada.count(1, 8) == []
+    late = Driven()
+    late.send("one")
+    late(Accepted("one"))
+    assert late.count(GONE, 3) == []
+    assert late.count(1, 4) == []
 
 
 def test_one_count_at_a_time_also_of_a_peer_that_was_forgotten_meanwhile() -> None:
@@ -784,6 +799,16 @@ def test_one_that_leaves_while_the_bus_looks_for_it_is_not_dead_for_that() -> No
     assert ada.go_on(5_000) == [Probe("bob")]
 
 
+@pytest.mark.holds("C5")
+def test_a_peer_that_says_that_it_leaves_was_heard() -> None:
+    ada = Driven()
+    ada.accept("one")
+    assert ada.count(0, 3) == []
+    assert ada.count(0, 4) == []
+    ada(Left("bob"))
+    ada.find_silent(wait=4)
+
+
 @pytest.mark.holds("C3")
 def test_what_was_sent_on_a_line_that_broke_may_have_been_accepted_by_one_that_leaves() -> None:
     ada = Driven()
@@ -827,6 +852,10 @@ def test_what_was_posted_while_the_line_broke_may_have_been_accepted_unheard() -
     assert why == "this worker's line broke while it was posted"
     ada(Joined(OLD))
     concluded(ada(Posted("two", 1)), Outcome.UNKNOWN, "two")
+    ada.send("three")
+    ada(Parted(GONE))
+    assert ada(Posted("three", 2))[0] == TwinsSeen("bob", 2)
+    assert len(ada.machine) == 0, "on no line that broke, be it the first or a later one"
 
 
 @pytest.mark.holds("C3")
@@ -936,6 +965,17 @@ def test_what_is_over_leaves_nothing_behind_however_late_its_deadline_would_have
         assert reminders_of(ada) <= 64 + 2 * 2
     assert ada.go_on(3) == [Probe("carol")], "what counts is still there"
     assert ada.machine.peers() == {"carol": 1}
+
+
+def test_a_peer_has_one_reminder_and_one_tick_sees_to_all_that_is_due() -> None:
+    ada = Driven()
+    ada.post("one", "two")
+    assert reminders_of(ada) == 3
+    ada(Answered("one"))
+    ada(Answered("two"))
+    ada.post("three", peer="carol")
+    ada.now += 3
+    assert ada(Tick()) == [Probe("carol")]
 
 
 def test_a_tick_that_comes_early_or_twice_does_nothing() -> None:
