@@ -139,6 +139,7 @@ class Cluster(Actor[ClusterMessage]):
         self.serving = Serving(
             self.mail,
             names,
+            self.worker,
             identity_headers=self._identity_headers,
             holding=self._holding,
             start=lambda errand, run: self.start(run, then=partial(Served, errand)),

@@ -6,7 +6,7 @@ from random import Random
 from typing import Final
 
 from actors.bus import Bus
-from protocol.bus import Arrived, Post
+from protocol.bus import Arrived, Post, PostWhileHeard
 from protocol.errors import BusUnavailable, EnvelopeRefused, Refusal
 from protocol.freshness import Freshness
 from protocol.keyring import Keyring
@@ -81,6 +81,7 @@ class Mail:
         payload: bytes,
         *,
         remaining: float | None = None,
+        while_heard: str | None = None,
         then: Posted = ignore,
     ) -> None:
         """Send an envelope to whoever listens on the channel.
@@ -91,6 +92,7 @@ class Mail:
             correlation: which request it is about.
             payload: what it says.
             remaining: seconds after which it is of no use any more; None: it is always.
+            while_heard: a channel of this worker's own: nothing is sent unless it is subscribed to that.
             then: is told how many listened, or why it could not be sent.
 
         Raises:
@@ -105,7 +107,8 @@ class Mail:
                 reason=Refusal.TOO_LARGE,
             )
         self.sent += 1
-        self._bus.send(Post(channel, sealed), then)
+        command = Post(channel, sealed) if while_heard is None else PostWhileHeard(channel, sealed, while_heard)
+        self._bus.send(command, then)
 
     def read(self, arrived: Arrived) -> Envelope | None:
         """The envelope that came in; None if it is not taken, which is counted."""

@@ -9,7 +9,7 @@ import anyio
 from typing_extensions import override
 
 from actors.bus import Bus, Told, contained
-from protocol.bus import Arrived, Command, Count, Joined, Post
+from protocol.bus import Arrived, Command, Count, Joined, Post, PostWhileHeard
 from protocol.bus_records import BusRecords
 from protocol.errors import BusUnavailable
 
@@ -41,6 +41,8 @@ class MemoryHub:
                 for bus in listeners:
                     bus.arrive(Arrived(channel, envelope))
                 return len(listeners)
+            case PostWhileHeard(channel, envelope, own):
+                return self.do(Post(channel, envelope)) if own in self._listeners else 0
             case Count(channel):
                 return len(self._listeners.get(channel, {}))
             case _:

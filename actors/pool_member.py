@@ -89,6 +89,8 @@ class PoolMember(PoolLife):
             left = None if timeout is None else since + timeout - self._system.now()
             if left is not None and left <= 0:
                 raise AcquireTimeout(f"{request.method} was not sent: {timeout} s were over when there was {lease!r}")
+            if self._membership is not None and arguments[5] is not None:  # nothing begins once its time is over
+                self._membership.check(arguments[5])
             if begun is not None:
                 begun()
             return await lease.send(request, left)

@@ -8,7 +8,20 @@ know none by its digest.
 from collections.abc import Callable
 from typing import Any, Final, cast
 
-from protocol.bus import Beat, Claim, Command, Count, Find, Forget, Holding, Look, Post, Refresh, Release
+from protocol.bus import (
+    Beat,
+    Claim,
+    Command,
+    Count,
+    Find,
+    Forget,
+    Holding,
+    Look,
+    Post,
+    PostWhileHeard,
+    Refresh,
+    Release,
+)
 from protocol.namespace import Namespace
 
 _FIELDS: Final = ("owner", "token", "principal")
@@ -45,6 +58,11 @@ return {redis.call('GET', KEYS[1]), now[1], now[2]}
 """When the records were begun, which is now if nothing says otherwise, and what time it is. A replica refuses it, so
 that nobody takes one for the master."""
 
+POST_WHILE_HEARD: Final = """
+if redis.call('PUBSUB', 'NUMSUB', ARGV[3])[2] < 1 then return 0 end
+return redis.call('PUBLISH', ARGV[1], ARGV[2])
+"""
+
 Arguments = tuple[str | bytes | int, ...]
 
 
@@ -57,6 +75,8 @@ def arguments_of(command: Command[Any], names: Namespace) -> Arguments:
     match command:
         case Post(channel, envelope):
             return "PUBLISH", channel, envelope
+        case PostWhileHeard(channel, envelope, own):
+            return "EVAL", POST_WHILE_HEARD, 0, channel, envelope, own
         case Count(channel):
             return "PUBSUB", "NUMSUB", channel
         case Find(session_id):
@@ -130,6 +150,7 @@ def _milliseconds(seconds: float) -> int:
 
 _READ: Final[dict[type[Command[Any]], Callable[[Any], Any]]] = {
     Post: int,
+    PostWhileHeard: int,
     Count: _count,
     Find: _holding,
     Claim: _holding,

@@ -1,8 +1,9 @@
 """Serving: what other workers ask of the downstream sessions that are owned here. A part of the cluster actor.
 
 A request is accepted before it begins, and begins when the bus has taken that: so whoever asked, and hears nothing of
-an acceptance before this worker dies, knows that it has not begun. It begins only while the session is owned here, by
-the holding that it was meant for. Those of one session begin in the order in which they came.
+an acceptance before this worker dies, knows that it has not begun. Nor is it accepted by a worker whose own line to the
+bus was broken then, whom others may have found dead. It begins only while the session is owned here, by the holding
+that it was meant for. Those of one session begin in the order in which they came.
 """
 
 from collections.abc import Callable, Collection, Coroutine
@@ -66,7 +67,8 @@ class Serving:
 
     Args:
         mail: to other workers.
-        names: of their channels.
+        names: of channels.
+        worker: this one's id.
         identity_headers: those that identify callers, as the pool has them.
         holding: how a session is held here, where something may be started for it; None if it is not.
         start: starts an errand as an effect of the cluster's, whose outcome comes back as `Served`.
@@ -82,6 +84,7 @@ class Serving:
         self,
         mail: Mail,
         names: Namespace,
+        worker: str,
         *,
         identity_headers: Collection[str],
         holding: Callable[[str], Holding | None],
@@ -91,6 +94,7 @@ class Serving:
     ) -> None:
         self._mail = mail
         self._names = names
+        self._own = names.requests(worker)
         self._identity_headers = identity_headers
         self._holding = holding
         self._start = start
@@ -201,7 +205,7 @@ class Serving:
         if then is None:
             self._mail.post(channel, kind, correlation, payload)
         else:
-            self._mail.post(channel, kind, correlation, payload, then=then)
+            self._mail.post(channel, kind, correlation, payload, while_heard=self._own, then=then)
 
 
 def _failure(error: Exception) -> bytes:

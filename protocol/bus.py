@@ -37,6 +37,17 @@ class Post(Command[int]):
 
 
 @message
+class PostWhileHeard(Command[int]):
+    """As `Post`, if whoever sends it is subscribed to `own` at that moment; else nothing is sent, and it is answered
+    with 0. So whoever was found not to be listening has not said anything since.
+    """
+
+    channel: str
+    envelope: bytes
+    own: str
+
+
+@message
 class Count(Command[int]):
     """Answered with how many are subscribed to the channel."""
 

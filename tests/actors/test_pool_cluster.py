@@ -1,4 +1,5 @@
 """Pools that meet on a bus: a conversation has one owner, and its calls go there from any of them. On both loops."""
+# pyright: reportPrivateUsage=false
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ from actors.memory_bus import MemoryHub
 from protocol.cluster_settings import ClusterSettings
 from protocol.errors import (
     InvalidSettings,
+    NotAlive,
     OutcomeUnknown,
     OwnedElsewhere,
     PoolClosed,
@@ -118,8 +120,8 @@ async def test_the_conversation_of_a_worker_that_died_goes_on_elsewhere_and_is_t
     async with pools(server, "one", "two") as (one, two):
         await call(one)
         await call(two)
-        assert one._membership is not None  # pyright: ignore[reportPrivateUsage]
-        ref = one._membership._ref  # pyright: ignore[reportPrivateUsage]
+        assert one._membership is not None
+        ref = one._membership._ref
         assert ref is not None
         await anyio.sleep(3)
         ref.stop()  # as if the process had died, for all that others see
@@ -150,8 +152,8 @@ async def test_a_call_that_was_under_way_when_its_owner_died_is_run_again_only_i
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(partial(ask, "wait", idempotent=False))
             await anyio.sleep(3)
-            assert one._membership is not None  # pyright: ignore[reportPrivateUsage]
-            ref = one._membership._ref  # pyright: ignore[reportPrivateUsage]
+            assert one._membership is not None
+            ref = one._membership._ref
             assert ref is not None
             ref.stop()
             await anyio.sleep(0.1)
@@ -214,3 +216,31 @@ async def test_what_cannot_be_a_cluster_is_refused_before_anything_is_opened() -
             await alone.claim("talk")
         with pytest.raises(InvalidSettings, match="has no cluster"):
             await alone.owner("talk")
+
+
+@pytest.mark.holds("C1", "C9")
+async def test_a_worker_that_is_out_of_touch_starts_nothing_for_its_conversations_and_all_else_goes_on() -> None:
+    server = FakeServer()
+    async with pools(server, "one") as (one,):
+        server.hold_openings()
+        begun: list[type[Exception]] = []
+
+        async def begin() -> None:
+            try:
+                await call(one)
+            except TroupeError as error:
+                begun.append(type(error))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(begin)
+            await anyio.sleep(1)
+            assert one._membership is not None
+            assert one._membership._actor is not None
+            one._membership._actor._is_joined = False  # so that it does not beat any more
+            await anyio.sleep(6)
+            server.opens.set()
+        assert begun == [NotAlive], "its session has opened too late"
+        assert server.raw == []
+        with pytest.raises(NotAlive):
+            await call(one)
+        await one.call(ECHO, "tools/call", user="ada")

@@ -16,6 +16,7 @@ from protocol.bus import (
     Holding,
     Look,
     Post,
+    PostWhileHeard,
     Refresh,
     Release,
 )
@@ -64,6 +65,17 @@ async def test_whoever_posts_hears_that_nobody_listens_or_that_two_do(make: Make
         assert await ada.ask(Post(twin.channel, b"!")) == 2
         await twin.until(lambda: bool(twin.envelopes))
         await other.until(lambda: bool(other.envelopes))
+
+
+@pytest.mark.holds("C3", "C5")
+async def test_an_envelope_is_sent_only_by_who_listens_if_that_is_asked_for(make: MakeBus) -> None:
+    async with workers(make, "ada", "bob") as (ada, bob):
+        assert await ada.ask(PostWhileHeard(bob.channel, b"heard", ada.channel)) == 1
+        assert await ada.ask(PostWhileHeard(bob.channel, b"deaf", "channel-of-nobody")) == 0
+        assert await ada.ask(PostWhileHeard("channel-of-nobody", b"!", ada.channel)) == 0
+        assert await ada.ask(Post(bob.channel, b"last")) == 1
+        await bob.until(lambda: len(bob.envelopes) == 2)
+        assert bob.envelopes == [b"heard", b"last"]
 
 
 @pytest.mark.holds("C7")
@@ -301,6 +313,7 @@ async def test_it_works_for_a_user_who_may_do_nothing_but_what_is_documented(
         await ada.joined()
         await bob.joined()
         assert await ada.ask(Post(channels[1], b"hello")) == 1
+        assert await ada.ask(PostWhileHeard(channels[1], b"hello", channels[0])) == 1
         assert await ada.ask(Count(channels[1])) == 1
         assert await ada.ask(Claim("talk", ADA, 60)) == ADA
         assert await ada.ask(Refresh("talk", ADA.token, 60)) == ADA
