@@ -37,15 +37,26 @@ async def in_asyncio(run: Callable[[], Coroutine[Any, Any, T]]) -> T:
     if not is_trio():
         return await _in_a_task(run)
     try:
-        # From Python 3.12 on its import uses what is deprecated. Where warnings are errors that would stop it half-way,
-        # once it has changed asyncio's policy for good.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            trio_asyncio: Any = import_module("trio_asyncio")
+        trio_asyncio = _trio_asyncio()
     except ImportError as error:
         raise InvalidSettings("Redis on trio needs trio-asyncio: install mcp-troupe[redis]") from error
     async with trio_asyncio.open_loop():
         return await trio_asyncio.aio_as_trio(run)()
+
+
+def _trio_asyncio() -> Any:
+    """The library. Its import has every `asyncio.run` of the process make a loop that is trio's, from then on; that is
+    taken back, since this process may have asyncio in another thread, and plain asyncio is what that wants.
+    """
+    new_event_loop = asyncio.new_event_loop
+    # From Python 3.12 on the import uses what is deprecated. Where warnings are errors that would stop it half-way,
+    # once it has changed asyncio's policy for good.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        library = import_module("trio_asyncio")
+    if not new_event_loop.__module__.startswith("trio_asyncio"):
+        asyncio.new_event_loop = asyncio.events.new_event_loop = new_event_loop
+    return library
 
 
 async def _in_a_task(run: Callable[[], Coroutine[Any, Any, T]]) -> T:

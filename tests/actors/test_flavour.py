@@ -1,6 +1,8 @@
 """Code that was written for asyncio, wherever it runs."""
 
 import asyncio
+import subprocess
+import sys
 
 import anyio
 import pytest
@@ -43,3 +45,20 @@ async def test_whoever_is_cancelled_again_is_waited_for_all_the_same() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert slow.has_ended
+
+
+def test_plain_asyncio_is_plain_also_after_asyncios_code_has_run_on_trio() -> None:
+    program = """
+import asyncio, anyio
+from actors.flavour import in_asyncio
+
+async def kind():
+    return type(asyncio.get_running_loop()).__module__.partition(".")[0]
+
+async def main():
+    return await in_asyncio(kind)
+
+print(asyncio.run(kind()), anyio.run(main, backend="trio"), asyncio.run(kind()), anyio.run(main, backend="asyncio"))
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)  # noqa: S603
+    assert ran.stdout.split() == ["asyncio", "trio_asyncio", "asyncio", "asyncio"]
