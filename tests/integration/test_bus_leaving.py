@@ -5,6 +5,7 @@ import os
 import socket
 from itertools import count
 from pathlib import Path
+from stat import S_ISSOCK
 
 import anyio
 import pytest
@@ -80,8 +81,15 @@ def open_connections(port: int) -> int:
     found = 0
     for entry in Path("/dev/fd").iterdir():
         try:
-            with socket.socket(fileno=os.dup(int(entry.name))) as opened:
-                found += opened.family == socket.AF_INET and opened.getpeername()[1] == port
-        except OSError:
+            copy = os.dup(int(entry.name))
+        except OSError:  # the listing's own
             continue
+        try:
+            if S_ISSOCK(os.fstat(copy).st_mode):
+                with socket.socket(fileno=os.dup(copy)) as opened:
+                    found += opened.family == socket.AF_INET and opened.getpeername()[1] == port
+        except OSError:  # it is not connected
+            continue
+        finally:
+            os.close(copy)
     return found
