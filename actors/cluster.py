@@ -31,7 +31,7 @@ from actors.cluster_messages import (
 )
 from actors.effect import Failed
 from actors.forwarding import Forward, Forwarding, ForwardsNews
-from actors.mail import Mail
+from actors.mail import Mail, ignore
 from actors.reply import AskerGone, Reply
 from actors.serving import AcceptanceOut, Serve, Served, Serving
 from actors.timer import Timer
@@ -146,9 +146,9 @@ class Cluster(Actor[ClusterMessage]):
             tell=tell,
             serve=self._serve,
         )
-        channels = self._names.requests(self.worker), self._names.replies(self.worker)
-        self.start(partial(self._bus.run, channels, self.ref.tell), then=BusEnded)
-        self.every(self._settings.lifetime / BEATS, BeatNow())
+        channels = names.requests(self.worker), names.replies(self.worker)
+        self.start(partial(self._bus.run, channels, tell), then=BusEnded)
+        self.every(settings.lifetime / BEATS, BeatNow())
 
     @override
     def receive(self, message: ClusterMessage) -> None:  # noqa: C901, PLR0912, PLR0915 - a row per message
@@ -231,12 +231,17 @@ class Cluster(Actor[ClusterMessage]):
             case ownership.Refuse(reply, error):
                 reply.fail(error)
             case ownership.Claim(session_id, holding, over):
-                claimed = partial(_claimed, session_id, holding.token, now)
-                self._ask(bus.Claim(session_id, holding, lifetime, over), claimed)
+                self._ask(
+                    bus.Claim(session_id, holding, lifetime, over),
+                    lambda answer: ownership.Claimed(session_id, holding.token, answer, now),
+                )
             case ownership.Refresh(session_id, token):
-                self._ask(bus.Refresh(session_id, token, lifetime), partial(_refreshed, session_id, token, now))
+                self._ask(
+                    bus.Refresh(session_id, token, lifetime),
+                    lambda answer: ownership.Refreshed(session_id, token, answer, now),
+                )
             case ownership.Release(session_id, token):
-                self._ask(bus.Release(session_id, token), partial(_released, session_id, token))
+                self._ask(bus.Release(session_id, token), lambda _: ownership.Released(session_id, token))
             case ownership.Lost(session_id):
                 self._told(OwnershipLost(session_id))
             case ownership.Acquired(session_id, is_taken_over):
@@ -299,7 +304,7 @@ class Cluster(Actor[ClusterMessage]):
     def _leave(self, reply: Reply[None]) -> None:
         self._leaving.append(reply)
         self._handle(ownership.Leave())
-        self._bus.send(bus.Forget(self.worker), lambda _: None)
+        self._bus.send(bus.Forget(self.worker), ignore)
         self._leave_if_done()
 
     def _leave_if_done(self) -> None:
@@ -310,15 +315,3 @@ class Cluster(Actor[ClusterMessage]):
     def _token(self) -> str:
         """A fresh token."""
         return f"{self.random.getrandbits(64):016x}"
-
-
-def _claimed(session_id: str, token: str, asked_at: float, answer: Any) -> ownership.Claimed:
-    return ownership.Claimed(session_id, token, answer, asked_at)
-
-
-def _refreshed(session_id: str, token: str, asked_at: float, answer: Any) -> ownership.Refreshed:
-    return ownership.Refreshed(session_id, token, answer, asked_at)
-
-
-def _released(session_id: str, token: str, _: Any) -> ownership.Released:
-    return ownership.Released(session_id, token)

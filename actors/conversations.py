@@ -62,7 +62,6 @@ class Conversations(Generic[K]):
             self._keys[session_id] = left
         else:
             del self._keys[session_id]
-            self._taken.discard(session_id)
 
     def end(self, session_id: str) -> tuple[K, ...]:
         """The conversation is over: forget it, and what it was still to be told. Answer the keys that it had."""
@@ -88,6 +87,8 @@ class Conversations(Generic[K]):
     def succeeded(self, key: PoolKey) -> None:
         """The key has a supervisor again, which knows what it is to tell."""
         session_id = key.session_id
+        if session_id is not None:
+            self._taken.discard(session_id)
         if session_id is None or not self.is_lost(key):
             return
         self.lost -= 1
@@ -103,9 +104,6 @@ class Conversations(Generic[K]):
         """It was taken over from a worker that died, and whatever state it had there is lost."""
         self._taken.add(session_id)
 
-    def take_loss(self, key: PoolKey) -> bool:
-        """Whether the key that begins is the first since it was taken over: the one that tells of the loss."""
-        if key.session_id not in self._taken:
-            return False
-        self._taken.remove(key.session_id)
-        return True
+    def is_taken(self, key: PoolKey) -> bool:
+        """Whether no key has succeeded since it was taken over: the first that does tells of the loss."""
+        return key.session_id in self._taken

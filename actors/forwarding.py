@@ -9,7 +9,7 @@ from typing import Any, assert_never, cast
 
 from actors.bus import Bus
 from actors.errand import raised_for
-from actors.mail import Mail, ignore
+from actors.mail import Mail
 from actors.reply import Reply
 from protocol import bus
 from protocol import forwards_messages as forwards
@@ -51,7 +51,7 @@ class Denied(Exception):
 class ForwardsNews(Answer):
     """Something for the machine of forwards has come."""
 
-    event: forwards.ForwardsEvent[Reply[dict[str, Any]]]
+    event: forwards.ForwardsEvent[bytes]
 
 
 Ticket = Reply[dict[str, Any]]
@@ -96,8 +96,9 @@ class Forwarding:
         self._tell = tell
         self._wake = wake
         self._died = died
-        self._machine: Forwards[Ticket] = Forwards(terms)
+        self._machine: Forwards[bytes] = Forwards(terms)
         self._open: dict[bytes, Ticket] = {}
+        self._correlations: dict[Ticket, bytes] = {}
         self._echoes: dict[bytes, forwards.Echoed] = {}
         self.twins = 0
 
@@ -109,14 +110,14 @@ class Forwarding:
         """Somebody's request is another worker's."""
         correlation = self._mail.correlation()
         self._open[correlation] = reply
+        self._correlations[reply] = correlation
         deadline = self._now() + wanted.timeout
-        self._handle(forwards.Forward(reply, correlation.hex(), wanted.owner.owner, deadline))
+        self._handle(forwards.Forward(correlation, correlation.hex(), wanted.owner.owner, deadline))
 
     def withdrawn(self, reply: Ticket) -> None:
         """Whoever asked has gone."""
-        correlation = next((known for known, other in self._open.items() if other is reply), None)
-        if correlation is not None:
-            del self._open[correlation]
+        if (correlation := self._correlations.get(reply)) is not None:
+            self._take(correlation)
             self._handle(forwards.Withdraw(correlation.hex()))
 
     def parted(self, error: BusUnavailable) -> None:
@@ -135,15 +136,9 @@ class Forwarding:
             case Kind.ACCEPTED:
                 self._handle(forwards.Accepted(correlation))
             case Kind.RESULT | Kind.FAILURE | Kind.NOT_OWNER:
-                reply = self._open.pop(envelope.correlation, None)
-                self._handle(forwards.Answered(correlation))
-                if reply is not None:
-                    self._give(reply, envelope)
+                self._give(envelope, forwards.Answered(correlation))
             case Kind.REJECTED:
-                reply = self._open.pop(envelope.correlation, None)
-                self._handle(forwards.Rejected(correlation))
-                if reply is not None:
-                    self._give(reply, envelope)
+                self._give(envelope, forwards.Rejected(correlation))
             case Kind.HELLO if (echoed := self._echoes.pop(envelope.correlation, None)) is not None:
                 self._handle(echoed)
             case Kind.LEAVING:
@@ -151,37 +146,38 @@ class Forwarding:
             case _:
                 self._handle(forwards.Heard(envelope.sender))
 
-    @staticmethod
-    def _give(reply: Ticket, envelope: Envelope) -> None:
+    def _give(self, envelope: Envelope, event: forwards.Answered | forwards.Rejected) -> None:
+        """Whoever asked is given what the owner says, if they still wait."""
+        reply = self._take(envelope.correlation)
+        self._handle(event)
+        if reply is None:
+            return
         try:
             if envelope.kind is Kind.RESULT:
                 reply.answer(unpack_result(envelope.payload))
             elif envelope.kind is Kind.NOT_OWNER:
                 reply.fail(Denied(unpack_not_owner(envelope.payload)))
             else:
-                reply.fail(_failure(envelope))
+                reply.fail(raised_for(unpack_failure(envelope.payload)))
         except EnvelopeRefused as refusal:
             reply.fail(refusal)
 
     # --- the machine
 
-    def _handle(self, event: forwards.ForwardsEvent[Ticket]) -> None:
+    def _handle(self, event: forwards.ForwardsEvent[bytes]) -> None:
         for effect in self._machine.handle(event, now=self._now()):
             self._perform(effect)
 
-    def _perform(self, effect: forwards.ForwardsEffect[Ticket]) -> None:  # noqa: PLR0912 - a row per effect
+    def _perform(self, effect: forwards.ForwardsEffect[bytes]) -> None:
         match effect:
-            case forwards.Send(reply, correlation, peer):
-                self._send(reply, correlation, peer)
-            case forwards.Refuse(reply, error):
-                self._close(reply)
-                reply.fail(error)
-            case forwards.Conclude(reply, outcome, why):
-                self._close(reply)
-                if outcome is forwards.Outcome.UNKNOWN:
-                    reply.fail(OutcomeUnknown(f"{_what(reply)} may have run: {why}"))
-                else:
-                    reply.fail(OwnerUnreachable(f"{_what(reply)} has not begun: {why}"))
+            case forwards.Send(correlation, _, peer):
+                self._send(correlation, peer)
+            case forwards.Refuse(correlation, error):
+                self._fail(correlation, lambda _: error)
+            case forwards.Conclude(correlation, forwards.Outcome.UNKNOWN, why):
+                self._fail(correlation, lambda what: OutcomeUnknown(f"{what} may have run: {why}"))
+            case forwards.Conclude(correlation, _, why):
+                self._fail(correlation, lambda what: OwnerUnreachable(f"{what} has not begun: {why}"))
             case forwards.Cancel(peer, correlation):
                 self._mail.post(self._names.requests(peer), Kind.CANCEL, bytes.fromhex(correlation), b"")
             case forwards.Probe(peer):
@@ -201,27 +197,26 @@ class Forwarding:
             case _:
                 assert_never(effect)
 
-    def _send(self, reply: Ticket, correlation: str, peer: str) -> None:
-        wanted = _wanted(reply)
+    def _send(self, correlation: bytes, peer: str) -> None:
+        wanted, name = _wanted(self._open[correlation]), correlation.hex()
 
         def posted(receivers: int | BusUnavailable) -> None:
-            self._tell(ForwardsNews(forwards.Posted(correlation, receivers)))
+            self._tell(ForwardsNews(forwards.Posted(name, receivers)))
 
-        channel, payload = self._names.requests(peer), wanted.request.pack()
+        channel = self._names.requests(peer)
         try:
-            self._mail.post(
-                channel, Kind.REQUEST, bytes.fromhex(correlation), payload, remaining=wanted.timeout, then=posted
-            )
+            payload = wanted.request.pack()
+            self._mail.post(channel, Kind.REQUEST, correlation, payload, remaining=wanted.timeout, then=posted)
         except EnvelopeRefused as refusal:
-            self._close(reply)
-            self._tell(ForwardsNews(forwards.Withdraw(correlation)))
-            reply.fail(refusal)
+            error = refusal
+            self._fail(correlation, lambda _: error)
+            self._tell(ForwardsNews(forwards.Withdraw(name)))
 
     def _echo(self, peer: str, asked_at: float) -> None:
         """Say something to oneself: all that was sent here before comes in before it."""
         correlation = self._mail.correlation()
         self._echoes[correlation] = forwards.Echoed(peer, asked_at)
-        self._mail.post(self._names.replies(self._worker), Kind.HELLO, correlation, b"", then=ignore)
+        self._mail.post(self._names.replies(self._worker), Kind.HELLO, correlation, b"")
 
     def _peer_died(self, peer: str) -> None:
         for reply in list(self._open.values()):
@@ -229,25 +224,22 @@ class Forwarding:
             if wanted.owner.owner == peer:
                 self._died(wanted.request.session_id, wanted.owner.token)
 
-    def _close(self, reply: Ticket) -> None:
-        """Nothing is expected for it any more."""
-        for correlation, other in self._open.items():
-            if other is reply:
-                del self._open[correlation]
-                return
+    def _take(self, correlation: bytes) -> Ticket | None:
+        """Whoever asked, of whom nothing more is to be kept; None if they are known no more."""
+        reply = self._open.pop(correlation, None)
+        if reply is not None:
+            del self._correlations[reply]
+        return reply
+
+    def _fail(self, correlation: bytes, error: Callable[[str], Exception]) -> None:
+        """Tell whoever asked; the error is made of what they asked for, in words."""
+        if (reply := self._take(correlation)) is not None:
+            request = _wanted(reply).request
+            reply.fail(error(f"{request.request.method} on {request.upstream.address}"))
 
 
 def _wanted(reply: Ticket) -> Forward:
     return cast("Forward", reply.request)
-
-
-def _what(reply: Ticket) -> str:
-    request = _wanted(reply).request
-    return f"{request.request.method} on {request.upstream.address}"
-
-
-def _failure(envelope: Envelope) -> Exception:
-    return raised_for(unpack_failure(envelope.payload))
 
 
 def _looked(peer: str, said: bytes | BusUnavailable | None) -> forwards.Looked:

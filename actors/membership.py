@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import anyio
 
@@ -29,22 +29,27 @@ from actors.system import System
 from protocol.cluster_settings import ClusterSettings
 from protocol.errors import (
     AcquireTimeout,
+    ActorStopped,
     AskTimeout,
     InvalidSettings,
     NotAlive,
     OutcomeUnknown,
     OwnedElsewhere,
     OwnerUnreachable,
+    PoolClosed,
+    SystemClosed,
     TroupeError,
 )
 from protocol.forwarded import ForwardedRequest
 from protocol.identity import Caller
-from protocol.message import message
+from protocol.message import Request, message
 from protocol.namespace import Namespace
 from protocol.ownership_messages import OwnerDenied
 from protocol.raw_request import RawRequest
 from protocol.settings import PoolSettings
 from protocol.upstream import Upstream
+
+R = TypeVar("R")
 
 TRIES: Final = 4
 """How often the owner of a session is looked for, for one request."""
@@ -148,7 +153,7 @@ class Membership:
     async def own(self, session_id: str, caller: Caller, timeout: float) -> Owner:
         """Who owns a session; this worker, if nobody did."""
         try:
-            return await self._entered()[1].ask(Own(session_id, caller.principal), timeout=timeout)
+            return await self._ask(Own(session_id, caller.principal), timeout=timeout)
         except AskTimeout as error:
             raise AcquireTimeout(f"it was not known within {timeout:g} s who owns the conversation") from error
 
@@ -169,7 +174,7 @@ class Membership:
 
     async def who_owns(self, session_id: str) -> str | None:
         """The id of the worker that owns a session, if one does."""
-        holding = await self._entered()[1].ask(WhoOwns(session_id))
+        holding = await self._ask(WhoOwns(session_id))
         return None if holding is None else holding.owner
 
     async def call(self, wanted: Wanted, seconds: float, here: Here) -> dict[str, Any]:
@@ -202,7 +207,7 @@ class Membership:
                 identity_headers=self._pool.identity_headers,
             )
             try:
-                return await ref.ask(Forward(owner.holding, forwarded, left))
+                return await self._ask(Forward(owner.holding, forwarded, left))
             except Denied:
                 ref.tell(OwnerDenied(wanted.session_id, owner.holding.token))
                 denied += 1
@@ -217,6 +222,17 @@ class Membership:
             f"{wanted.request.method} on {wanted.upstream.address} has not begun: the conversation's owner changed "
             "while it was sent: try again"
         )
+
+    async def _ask(self, request: Request[R], timeout: float | None = None) -> R:
+        """Ask the cluster something.
+
+        Raises:
+            PoolClosed: the pool is closed, or was while this waited.
+        """
+        try:
+            return await self._entered()[1].ask(request, timeout=timeout)
+        except (ActorStopped, SystemClosed) as error:
+            raise PoolClosed("the pool is closed, or was while this caller waited: open another one") from error
 
     def _entered(self) -> tuple[Cluster, Ref[ClusterMessage]]:
         if self._actor is None or self._ref is None:

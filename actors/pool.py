@@ -14,9 +14,9 @@ from actors.backstage import HandlerFactory
 from actors.borrowing import Borrowing
 from actors.connection import Connector
 from actors.lease import Lease, Origin
-from actors.membership import Wanted, member_of
+from actors.membership import member_of
 from actors.memory_bus import MemoryHub
-from actors.pool_member import PoolMember
+from actors.pool_member import PoolMember, Whom
 from actors.ref import Ref
 from actors.registry import (
     Find,
@@ -35,8 +35,6 @@ from protocol.errors import (
     PoolFull,
     SystemClosed,
 )
-from protocol.forwarded import ForwardedRequest
-from protocol.headers import check_session_id
 from protocol.identity import User
 from protocol.keys import key_of
 from protocol.pooled_session import NEVER
@@ -179,39 +177,12 @@ class Pool(PoolMember):
         request = RawRequest.of(method, params)
         if timeout is not None:
             check_seconds("timeout", timeout)
-        arguments = (frame.f_code, frame.f_lasti), upstream, headers, user, gateway_id, session_id, timeout, None, PLAIN
-        if session_id is None or self._membership is None:
-            return self._call(request, timeout, arguments)
-        return self._call_owner(request, timeout, arguments, idempotent=idempotent)
-
-    async def _call_owner(
-        self, request: RawRequest, timeout: float | None, arguments: Any, *, idempotent: bool
-    ) -> dict[str, Any]:
-        """Make a request of a conversation, wherever that is owned."""
-        if self._membership is None or not self._is_open:
-            raise self._closed()
-        _, upstream, headers, user, gateway_id, session_id, *_ = arguments
-        check_upstream(upstream)
-        check_session_id(session_id)
-        wanted = Wanted(
-            request, upstream, headers, self._identities.who(headers, user), gateway_id, session_id, idempotent
-        )
-        settings = self._backstage.settings
-        seconds = settings.acquire_timeout + settings.call_timeout if timeout is None else timeout
-
-        def here(left: float) -> Coroutine[Any, Any, dict[str, Any]]:
-            return self._call(request, timeout and left, arguments)
-
-        return await self._membership.call(wanted, seconds, here)
+        whom = (frame.f_code, frame.f_lasti), upstream, headers, user, gateway_id, session_id
+        return self._call_anywhere(request, timeout, whom, idempotent=idempotent)
 
     @override
-    async def _serve(self, request: ForwardedRequest, begun: Callable[[], None]) -> dict[str, Any]:
-        to = request.upstream, request.headers, request.user, request.gateway_id, request.session_id
-        return await self._call(request.request, None, (None, *to, None, None, PLAIN), begun)
-
-    @override
-    def _lease_for(self, arguments: Any) -> Coroutine[Any, Any, Lease]:
-        return self._acquire(*arguments)
+    def _lease_for(self, whom: Whom, timeout: float | None) -> Coroutine[Any, Any, Lease]:
+        return self._acquire(*whom, timeout, None, PLAIN)
 
     async def _acquire(  # noqa: C901, PLR0912, PLR0917 - one way in for two, which name them all
         self,

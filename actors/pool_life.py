@@ -1,7 +1,7 @@
 """The life of a pool: what it is made of, how it is entered, and how it ends."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from threading import get_ident
 from types import TracebackType
@@ -242,7 +242,7 @@ class PoolLife:
 
     # --- among other workers
 
-    async def _serve(self, request: ForwardedRequest, begun: Callable[[], None]) -> dict[str, Any]:
+    def _serve(self, request: ForwardedRequest, begun: Callable[[], None]) -> Coroutine[Any, Any, dict[str, Any]]:
         """Do what another worker asks of a conversation that is owned here."""
         raise NotImplementedError
 

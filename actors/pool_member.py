@@ -5,15 +5,21 @@ from typing import Any
 
 from typing_extensions import override
 
+from actors.arguments import check_upstream
 from actors.cluster_messages import OwnershipNews, OwnershipTaken
-from actors.lease import Lease
-from actors.membership import Membership
+from actors.lease import Lease, Origin
+from actors.membership import Membership, Wanted
 from actors.pool_life import PoolLife
 from actors.registry import ConversationTaken, EndConversation
 from protocol.errors import AcquireTimeout, InvalidSettings
+from protocol.forwarded import ForwardedRequest
 from protocol.headers import check_session_id
 from protocol.identity import User
 from protocol.raw_request import RawRequest
+from protocol.upstream import Upstream
+
+Whom = tuple[Origin | None, Upstream, Mapping[str, str] | None, User | None, str | None, str | None]
+"""On whose session something is done: from where in the source, and from `upstream` to `session_id` as of `acquire`."""
 
 
 class PoolMember(PoolLife):
@@ -76,26 +82,59 @@ class PoolMember(PoolLife):
     # --- requests, here and there
 
     async def _call(
-        self,
-        request: RawRequest,
-        timeout: float | None,
-        arguments: Any,
-        begun: Callable[[], None] | None = None,
+        self, request: RawRequest, timeout: float | None, whom: Whom, begun: Callable[[], None] | None = None
     ) -> dict[str, Any]:
-        """Make a request in this process."""
+        """Make a request in this process.
+
+        Args:
+            request: what is asked.
+            timeout: as of `Pool.call`.
+            whom: on whose session.
+            begun: called when the request begins.
+        """
         since = self._system.now()
-        lease = await self._lease_for(arguments)
+        lease = await self._lease_for(whom, timeout)
         try:
             left = None if timeout is None else since + timeout - self._system.now()
             if left is not None and left <= 0:
                 raise AcquireTimeout(f"{request.method} was not sent: {timeout} s were over when there was {lease!r}")
-            if self._membership is not None and arguments[5] is not None:  # nothing begins once its time is over
-                self._membership.check(arguments[5])
+            *_, session_id = whom
+            if self._membership is not None and session_id is not None:  # nothing begins once its time is over
+                self._membership.check(session_id)
             if begun is not None:
                 begun()
             return await lease.send(request, left)
         finally:
             lease.release()
+
+    async def _call_anywhere(
+        self, request: RawRequest, timeout: float | None, whom: Whom, *, idempotent: bool
+    ) -> dict[str, Any]:
+        """Make a request; one of a conversation, wherever that is owned."""
+        _, upstream, headers, user, gateway_id, session_id = whom
+        if session_id is None or self._membership is None:
+            return await self._call(request, timeout, whom)
+        membership = self._member()
+        check_upstream(upstream)
+        check_session_id(session_id)
+        caller = self._identities.who(headers, user)
+        wanted = Wanted(request, upstream, headers, caller, gateway_id, session_id, idempotent)
+        settings = self._backstage.settings
+        seconds = settings.acquire_timeout + settings.call_timeout if timeout is None else timeout
+
+        def here(left: float) -> Coroutine[Any, Any, dict[str, Any]]:
+            return self._call(request, None if timeout is None else left, whom)
+
+        return await membership.call(wanted, seconds, here)
+
+    @override
+    def _serve(self, request: ForwardedRequest, begun: Callable[[], None]) -> Coroutine[Any, Any, dict[str, Any]]:
+        whom = None, request.upstream, request.headers, request.user, request.gateway_id, request.session_id
+        return self._call(request.request, None, whom, begun)
+
+    def _lease_for(self, whom: Whom, timeout: float | None) -> Coroutine[Any, Any, Lease]:
+        """Acquire a lease."""
+        raise NotImplementedError
 
     @override
     def _owns_no_more(self, news: OwnershipNews) -> None:
@@ -104,7 +143,3 @@ class PoolMember(PoolLife):
             session_id = news.session_id
             is_taken = isinstance(news, OwnershipTaken)
             self._registry.tell(ConversationTaken(session_id) if is_taken else EndConversation(session_id))
-
-    def _lease_for(self, arguments: Any) -> Coroutine[Any, Any, Lease]:
-        """As `Pool.acquire`, whose arguments these are."""
-        raise NotImplementedError

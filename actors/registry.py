@@ -236,7 +236,7 @@ class Registry(Actor[RegistryMessage]):
             reply.fail(refusal)
         else:
             is_lost = self._conversations.is_lost(key)
-            is_taken = self._conversations.take_loss(key)
+            is_taken = self._conversations.is_taken(key)
             joining = PoolSupervisor(acquire, self._backstage, self.ref, is_lost=is_lost, is_presumed=is_taken)
             self._conversations.add(joining)
             self._joining[key] = joining, [reply]
@@ -283,7 +283,7 @@ class Registry(Actor[RegistryMessage]):
             reply.answer(ref)
 
     def _refused(self, key: _Key, error: TroupeError) -> None:
-        self._conversations.remove(key)
+        self._remove(key)
         for reply in self._joining.pop(key.key)[1]:
             reply.fail(error)
 
@@ -294,7 +294,7 @@ class Registry(Actor[RegistryMessage]):
                 replies.remove(reply)
                 if not replies:
                     del self._joining[key.key]
-                    self._conversations.remove(key)
+                    self._remove(key)
                     self._tell_capacity(capacity.RemoveKey(key))
                 return
 
@@ -302,7 +302,9 @@ class Registry(Actor[RegistryMessage]):
         """Whether the downstream session has keys here, or is still to be told of a loss."""
         return self._conversations.principal(session_id) is not None
 
-    def _tell_if_over(self, key: _Key) -> None:
+    def _remove(self, key: _Key) -> None:
+        """A conversation's key has ended, or did not begin. Whoever wants to know is told if it was the last."""
+        self._conversations.remove(key)
         session_id, over = key.key.session_id, self._backstage.conversation_over
         if session_id is not None and over is not None and not self.has_conversation(session_id):
             over(session_id)
@@ -323,8 +325,7 @@ class Registry(Actor[RegistryMessage]):
         if self._closing is None:  # once the pool closes they stay, so that its last figures can be read
             del self._living[key]
             self._forget(key)
-            self._conversations.remove(key)
-            self._tell_if_over(key)
+            self._remove(key)
             why = self._evicted.pop(key, KeyEviction.IDLE)
             if has_failed:
                 if why is not KeyEviction.ENDED and key.owes_loss:

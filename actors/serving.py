@@ -129,7 +129,14 @@ class Serving:
             previous = self._last.get(request.session_id)
             job = _Job(request, None if previous is None else previous.begun)
             self._jobs[errand] = self._last[request.session_id] = job
-            self._answer(errand, Kind.ACCEPTED, b"", then=lambda out: self._tell(AcceptanceOut(errand, out)))
+            self._mail.post(
+                self._names.replies(envelope.sender),
+                Kind.ACCEPTED,
+                envelope.correlation,
+                b"",
+                while_heard=self._own,
+                then=lambda receivers: self._tell(AcceptanceOut(errand, receivers)),
+            )
 
     def cancelled(self, envelope: Envelope) -> None:
         """Nobody waits for a request any more."""
@@ -168,14 +175,18 @@ class Serving:
         self._over(served.errand)
         match served.outcome:
             case Succeeded(result):
-                try:
-                    self._answer(served.errand, Kind.RESULT, pack_result(result))
-                except EnvelopeRefused as refusal:
-                    self._answer(served.errand, Kind.FAILURE, pack_failure(refusal))
+                self._conclude(served.errand, Kind.RESULT, lambda: pack_result(result))
             case Failed(error):
-                self._answer(served.errand, Kind.FAILURE, _failure(error))
+                self._conclude(served.errand, Kind.FAILURE, lambda: pack_failure(told_of(error)))
             case _:
                 pass
+
+    def _conclude(self, errand: Errand, kind: Kind, pack: Callable[[], bytes]) -> None:
+        """Say what came of it; or that this cannot be said: it is too large, or JSON has no words for it."""
+        try:
+            self._answer(errand, kind, pack())
+        except EnvelopeRefused as refusal:
+            self._answer(errand, Kind.FAILURE, pack_failure(refusal))
 
     def _over(self, errand: Errand) -> None:
         job = self._jobs.pop(errand)
@@ -193,23 +204,6 @@ class Serving:
         self.denied += 1
         self._answer(errand, Kind.NOT_OWNER, pack_not_owner(self._holding(request.session_id)))
 
-    def _answer(
-        self,
-        errand: Errand,
-        kind: Kind,
-        payload: bytes,
-        then: Callable[[int | BusUnavailable], None] | None = None,
-    ) -> None:
+    def _answer(self, errand: Errand, kind: Kind, payload: bytes) -> None:
         sender, correlation = errand
-        channel = self._names.replies(sender)
-        if then is None:
-            self._mail.post(channel, kind, correlation, payload)
-        else:
-            self._mail.post(channel, kind, correlation, payload, while_heard=self._own, then=then)
-
-
-def _failure(error: Exception) -> bytes:
-    try:
-        return pack_failure(told_of(error))
-    except EnvelopeRefused as refusal:  # the server's own error, in which there is what JSON has no words for
-        return pack_failure(refusal)
+        self._mail.post(self._names.replies(sender), kind, correlation, payload)

@@ -391,8 +391,24 @@ async def test_what_is_too_large_is_refused_by_name_on_the_side_that_would_send_
         async def answer(_: ForwardedRequest) -> dict[str, Any]:
             return {"text": large}
 
-        ada.result = answer
-        with pytest.raises(EnvelopeRefused, match="bytes are more than workers take"):
-            await bob.ask(owner)
+        async def fail(_: ForwardedRequest) -> dict[str, Any]:
+            raise MCPError(-32000, "too much", large)
+
+        for result in (answer, fail):
+            ada.result = result
+            with pytest.raises(EnvelopeRefused, match="bytes are more than workers take"):
+                await bob.ask(owner)
         ada.result = echo
         assert await bob.ask(owner, text="small") == {"said": {"text": "small"}}
+
+
+@pytest.mark.holds("C3")
+async def test_a_request_that_no_worker_would_take_is_refused_where_it_is_made_and_harms_no_other() -> None:
+    async with workers("ada", "bob") as (ada, bob):
+        await ada.own("talk")
+        owner = await bob.own("talk")
+        odd = Owner(Holding("ada", "t" * 2_000, "principal"), is_here=False)
+        with pytest.raises(EnvelopeRefused):
+            await bob.ask(odd)
+        assert len(bob.actor.forwarding) == 0
+        assert await bob.ask(owner, text="hello") == {"said": {"text": "hello"}}

@@ -3,7 +3,6 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any
 
 import anyio
@@ -18,6 +17,7 @@ from protocol.errors import (
     OutcomeUnknown,
     OwnedElsewhere,
     PoolClosed,
+    PoolFull,
     PrincipalMismatch,
     SessionStateLost,
     TroupeError,
@@ -48,6 +48,13 @@ async def _all(opened: list[Pool]) -> AsyncGenerator[None]:
         return
     async with opened[0], _all(opened[1:]):
         yield
+
+
+def die(pool: Pool) -> None:
+    """End a worker for all that others see of it, as if its process had died."""
+    assert pool._membership is not None
+    assert pool._membership._ref is not None
+    pool._membership._ref.stop()
 
 
 def call(pool: Pool, session_id: str = "talk", **more: Any) -> Any:
@@ -120,11 +127,8 @@ async def test_the_conversation_of_a_worker_that_died_goes_on_elsewhere_and_is_t
     async with pools(server, "one", "two") as (one, two):
         await call(one)
         await call(two)
-        assert one._membership is not None
-        ref = one._membership._ref
-        assert ref is not None
         await anyio.sleep(3)
-        ref.stop()  # as if the process had died, for all that others see
+        die(one)
         await anyio.sleep(0.1)
         if is_stateful:
             with pytest.raises(SessionStateLost):
@@ -135,30 +139,73 @@ async def test_the_conversation_of_a_worker_that_died_goes_on_elsewhere_and_is_t
 
 
 @pytest.mark.holds("C3")
-async def test_a_call_that_was_under_way_when_its_owner_died_is_run_again_only_if_it_may_be() -> None:
+@pytest.mark.parametrize("idempotent", [False, True])
+async def test_a_call_that_was_under_way_when_its_owner_died_is_run_again_only_if_it_may_be(
+    *, idempotent: bool
+) -> None:
     server = FakeServer(is_stateful=False)
     async with pools(server, "one", "two") as (one, two):
         await call(one)
         outcomes: list[Any] = []
 
-        async def ask(method: str, *, idempotent: bool) -> None:
+        async def ask() -> None:
             try:
-                answer = await two.call(ECHO, method, user="ada", session_id="talk", idempotent=idempotent)
+                await two.call(ECHO, "wait", user="ada", session_id="talk", idempotent=idempotent)
             except TroupeError as error:
                 outcomes.append(type(error))
             else:
-                outcomes.append(answer)
+                outcomes.append("answered")
 
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(partial(ask, "wait", idempotent=False))
+            tasks.start_soon(ask)
             await anyio.sleep(3)
-            assert one._membership is not None
-            ref = one._membership._ref
-            assert ref is not None
-            ref.stop()
+            die(one)
             await anyio.sleep(0.1)
-            assert outcomes == [OutcomeUnknown]
-        assert [method for method, _, _ in server.raw].count("wait") == 1
+            assert outcomes == ([] if idempotent else [OutcomeUnknown])
+            server.answers.set()
+        assert outcomes == (["answered"] if idempotent else [OutcomeUnknown])
+        assert [method for method, _, _ in server.raw].count("wait") == (2 if idempotent else 1)
+
+
+@pytest.mark.holds("L2", "S4")
+async def test_the_timeout_of_a_call_bounds_all_of_it() -> None:
+    server = FakeServer()
+    server.hold_openings()
+    async with pools(server, "one", "two") as (one, two):
+        for pool in (one, two):
+            began = anyio.current_time()
+            with pytest.raises(TroupeError):
+                await call(pool, timeout=2)
+            assert anyio.current_time() - began == pytest.approx(2, abs=0.1)
+
+
+@pytest.mark.holds("L9")
+async def test_a_loss_is_not_forgotten_when_the_conversation_finds_no_place_at_first() -> None:
+    server = FakeServer()
+    async with pools(server, "one", "two") as (one, two):
+        await call(one)
+        await call(two)
+        await anyio.sleep(3)
+        die(one)
+        await anyio.sleep(0.1)
+        two.resize(max_keys=1)
+        async with two.session(ECHO, user="somebody else"):
+            with pytest.raises(PoolFull):
+                await call(two)
+        two.resize(max_keys=100)
+        with pytest.raises(SessionStateLost):
+            await call(two)
+
+
+@pytest.mark.holds("C10")
+async def test_a_conversation_that_finds_no_place_is_not_kept_owned() -> None:
+    async with pools(FakeServer(), "one", "two") as (one, two):
+        one.resize(max_keys=1)
+        async with one.session(ECHO, user="somebody else"):
+            with pytest.raises(PoolFull):
+                await call(one)
+            await settled()
+            assert await two.owner("talk") is None
 
 
 async def test_a_lease_of_a_conversation_is_had_where_it_is_owned_and_nowhere_else() -> None:
