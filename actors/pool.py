@@ -18,9 +18,7 @@ from actors.membership import member_of
 from actors.memory_bus import MemoryHub
 from actors.pool_member import PoolMember, Whom
 from actors.ref import Ref
-from actors.registry import (
-    Find,
-)
+from actors.registry_messages import Find
 from actors.seconds import check_seconds
 from actors.supervisor_messages import NeverAsked, SupervisorMessage
 from actors.system import System

@@ -17,15 +17,8 @@ from actors.events import BUFFER, Events, EventStream
 from actors.extractor import WatchedExtractor
 from actors.membership import Membership
 from actors.ref import Ref
-from actors.registry import (
-    Close,
-    DrainKeys,
-    EndConversation,
-    Registry,
-    RegistryMessage,
-    ResetBreakers,
-    ResizePool,
-)
+from actors.registry import Registry
+from actors.registry_messages import Close, DrainKeys, EndConversation, RegistryMessage, ResetBreakers, ResizePool
 from actors.statistics import Permits, PoolStats
 from actors.system import System, open_system
 from actors.tally import Tally

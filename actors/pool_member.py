@@ -10,7 +10,7 @@ from actors.cluster_messages import OwnershipNews, OwnershipTaken
 from actors.lease import Lease, Origin
 from actors.membership import Membership, Wanted
 from actors.pool_life import PoolLife
-from actors.registry import ConversationTaken, EndConversation
+from actors.registry_messages import ConversationTaken, EndConversation
 from protocol.errors import AcquireTimeout, InvalidSettings
 from protocol.forwarded import ForwardedRequest
 from protocol.headers import check_session_id

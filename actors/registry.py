@@ -19,6 +19,16 @@ from actors.key_statistics import KeyStats
 from actors.named import resolve
 from actors.pool_supervisor import PoolSupervisor
 from actors.ref import Ref, Terminated
+from actors.registry_messages import (
+    Close,
+    ConversationTaken,
+    DrainKeys,
+    EndConversation,
+    Find,
+    RegistryMessage,
+    ResetBreakers,
+    ResizePool,
+)
 from actors.reply import AskerGone, Reply, Unclaimed
 from actors.statistics import BreakerStats
 from actors.supervisor_messages import EndKey, NeverAsked, SupervisorMessage
@@ -27,65 +37,8 @@ from protocol import pool_messages as pool
 from protocol.capacity import Capacity
 from protocol.errors import ConversationEnded, PoolClosed, PrincipalMismatch, TroupeError
 from protocol.keys import PoolKey
-from protocol.message import Answer, Request, message
 from protocol.pool_events import KeyAdded, KeyEvicted, KeyEviction
 from protocol.settings import PoolSettings
-
-
-@message
-class Find(Request[Ref[SupervisorMessage]]):
-    """Ask for the supervisor of a key. Answered when the key has its place among `max_keys`.
-
-    Attributes:
-        acquire: what is to be asked of it.
-    """
-
-    acquire: Acquire
-
-
-@message
-class Close(Request[None]):
-    """Ask for the end of the pool. Answered when every session has ended; what is acquired from now on is refused."""
-
-
-@message
-class DrainKeys(Answer):
-    """Sessions are to be replaced: all, or those with one server."""
-
-    url: str | None = None
-
-
-@message
-class ResizePool(Answer):
-    """From now on these settings hold."""
-
-    settings: PoolSettings
-
-
-@message
-class ResetBreakers(Answer):
-    """Forget failures: of one endpoint, or of all."""
-
-    endpoint: str | None = None
-
-
-@message
-class EndConversation(Answer):
-    """This downstream session is over: its keys end, and it is forgotten."""
-
-    session_id: str
-
-
-@message
-class ConversationTaken(Answer):
-    """This downstream session was taken over from a worker that died, and with it the state that it had there."""
-
-    session_id: str
-
-
-RegistryMessage = (
-    EndConversation | ConversationTaken | Find | Close | DrainKeys | ResizePool | ResetBreakers | report.KeyReport
-)
 
 TENANT_DIGITS: Final = 16
 """How much of a principal's digest tells tenants apart where nothing is lent: whose sticky session makes room."""

@@ -10,7 +10,7 @@ import pytest
 
 from actors import Lease, Pool, PoolSettings, open_pool
 from actors.key_reports import KeyLeaves
-from actors.registry import Find
+from actors.registry_messages import Find
 from actors.supervisor_messages import EndKey
 from protocol.errors import AcquireTimeout, ActorStopped, PoolClosed, PoolFull
 from protocol.pool_events import KeyEviction, Retirement

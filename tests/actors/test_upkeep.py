@@ -7,7 +7,7 @@ import pytest
 
 from actors import Pool, PoolSettings, open_pool
 from actors.acquire import Acquire
-from actors.registry import Find
+from actors.registry_messages import Find
 from actors.supervisor_messages import NeverAsked
 from protocol.errors import ConnectFailed
 from protocol.health import ProbeResult

@@ -1,6 +1,5 @@
 """What every bus has to do: the one within a process and the one over a real Redis, on both event loops."""
 
-from collections.abc import Generator
 from itertools import count
 from typing import Final
 
@@ -28,22 +27,6 @@ from tests.redis_server import RedisServer, running_redis
 ADA: Final = Holding("ada", "token-1", "principal")
 BOB: Final = Holding("bob", "token-2", "principal")
 _numbers = count()
-
-
-@pytest.fixture(scope="module")
-def redis() -> Generator[RedisServer]:
-    with running_redis() as server:
-        yield server
-
-
-@pytest.fixture
-def namespace() -> Namespace:
-    return Namespace(f"test-{next(_numbers)}")
-
-
-@pytest.fixture(params=["memory", "redis"])
-def make(request: pytest.FixtureRequest, redis: RedisServer, namespace: Namespace) -> MakeBus:
-    return maker(request.param, redis.url, namespace)
 
 
 # --- envelopes

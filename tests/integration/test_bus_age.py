@@ -1,6 +1,5 @@
 """How old the records of a bus are, as whoever joins it is told."""
 
-from collections.abc import Generator
 from itertools import count
 
 import anyio
@@ -8,26 +7,10 @@ import pytest
 
 from protocol.bus import Joined
 from protocol.namespace import Namespace
-from tests.integration.buses import MakeBus, Worker, maker, redis_bus, workers
-from tests.redis_server import RedisServer, running_redis
+from tests.integration.buses import MakeBus, Worker, redis_bus, workers
+from tests.redis_server import RedisServer
 
 _numbers = count()
-
-
-@pytest.fixture(scope="module")
-def redis() -> Generator[RedisServer]:
-    with running_redis() as server:
-        yield server
-
-
-@pytest.fixture
-def namespace() -> Namespace:
-    return Namespace(f"age-{next(_numbers)}")
-
-
-@pytest.fixture(params=["memory", "redis"])
-def make(request: pytest.FixtureRequest, redis: RedisServer, namespace: Namespace) -> MakeBus:
-    return maker(request.param, redis.url, namespace)
 
 
 def ages(worker: Worker) -> list[float]:

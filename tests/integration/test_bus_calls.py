@@ -1,6 +1,5 @@
 """Those whom a bus calls back: once each, whatever the others do."""
 
-from collections.abc import Generator
 from itertools import count
 from typing import Final
 
@@ -11,25 +10,9 @@ from protocol.bus import Claim, Find, Holding, Joined, Post
 from protocol.errors import BusUnavailable
 from protocol.namespace import Namespace
 from tests.integration.buses import MakeBus, maker, workers
-from tests.redis_server import RedisServer, running_redis
+from tests.redis_server import RedisServer
 
 _numbers = count()
-
-
-@pytest.fixture(scope="module")
-def redis() -> Generator[RedisServer]:
-    with running_redis() as server:
-        yield server
-
-
-@pytest.fixture
-def namespace() -> Namespace:
-    return Namespace(f"faults-{next(_numbers)}")
-
-
-@pytest.fixture(params=["memory", "redis"])
-def make(request: pytest.FixtureRequest, redis: RedisServer, namespace: Namespace) -> MakeBus:
-    return maker(request.param, redis.url, namespace)
 
 
 SENSITIVE: Final = "a secret"

@@ -1,7 +1,6 @@
 """What becomes of a bus when a Redis fails it: it says so by name, and nothing hangs."""
 
 import time
-from collections.abc import Generator
 from itertools import count
 
 import anyio
@@ -15,17 +14,6 @@ from tests.integration.fake_redis import bulk, fake_redis, well
 from tests.redis_server import RedisServer, running_redis
 
 _numbers = count()
-
-
-@pytest.fixture(scope="module")
-def redis() -> Generator[RedisServer]:
-    with running_redis() as server:
-        yield server
-
-
-@pytest.fixture
-def namespace() -> Namespace:
-    return Namespace(f"faults-{next(_numbers)}")
 
 
 # --- as it joins

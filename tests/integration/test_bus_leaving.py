@@ -20,11 +20,6 @@ from tests.redis_server import running_redis
 _numbers = count()
 
 
-@pytest.fixture
-def namespace() -> Namespace:
-    return Namespace(f"faults-{next(_numbers)}")
-
-
 async def _leaves(url: str, namespace: Namespace, after: float) -> None:
     sent = 0
     answers: list[object] = []
