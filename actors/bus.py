@@ -53,6 +53,14 @@ class Bus(ABC):
         """
 
 
+class Hub(ABC):
+    """What workers that share a process meet at: it makes a bus for each."""
+
+    @abstractmethod
+    def bus(self) -> Bus:
+        """Another worker's way to the others."""
+
+
 def contained(call: Callable[..., None], *arguments: Any) -> None:
     """Call back. One that fails harms nothing but itself."""
     try:

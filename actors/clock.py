@@ -3,6 +3,7 @@
 import asyncio
 import math
 import time
+from typing import Final
 
 import anyio
 import sniffio
@@ -21,6 +22,16 @@ class Clock:
     def now(self) -> float:
         """The time, in seconds since some moment in the past."""
         return anyio.current_time()
+
+    def through_suspends(self) -> float:
+        """As `now`, and the time besides for which the machine has slept, where the system tells: what a promise to
+        others goes by, whose clocks went on.
+        """
+        return self.now() + time.clock_gettime(_THROUGH) - time.clock_gettime(time.CLOCK_MONOTONIC)
+
+    def wall(self) -> float:
+        """The time that processes have in common, more or less: seconds since 1970."""
+        return time.time()
 
     async def wait(self, event: Event, until: float) -> None:
         """Wait for the event, or until the clock shows so much. The event may be set by that; it is the waiter's own.
@@ -43,3 +54,6 @@ class Clock:
     def stopwatch(self) -> float:
         """Seconds of real time, for the dispatch budget, which is about real time also where the clock is virtual."""
         return time.perf_counter()
+
+
+_THROUGH: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)

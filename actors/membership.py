@@ -1,7 +1,6 @@
 """Membership: a pool's place among those of other workers, as its callers need it."""
 
 import os
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from random import Random
@@ -9,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 import anyio
 
-from actors.bus import Bus
+from actors.bus import Bus, Hub
 from actors.cluster import Cluster
 from actors.cluster_messages import (
     AwaitJoin,
@@ -22,7 +21,6 @@ from actors.cluster_messages import (
     WhoOwns,
 )
 from actors.forwarding import Denied, Forward
-from actors.memory_bus import MemoryHub
 from actors.ref import Ref
 from actors.serving import Serve
 from actors.system import System
@@ -115,8 +113,8 @@ class Membership:
             told=told,
             serve=serve,
             is_used=is_used,
-            clock=through_suspends(system.now),
-            wall_clock=time.time,
+            clock=system.clock.through_suspends,
+            wall_clock=system.clock.wall,
             identity_headers=self._pool.identity_headers,
         )
         self._ref = system.spawn(actor, name=name)
@@ -240,26 +238,13 @@ class Membership:
         return self._actor, self._ref
 
 
-def through_suspends(now: Callable[[], float]) -> Callable[[], float]:
-    """That clock, and the time besides for which the machine has slept since, where the system tells."""
-    began = _slept()
-    return lambda: now() + _slept() - began
-
-
-def _slept() -> float:
-    return time.clock_gettime(_THROUGH) - time.clock_gettime(time.CLOCK_MONOTONIC)
-
-
-_THROUGH: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-
-
-def way_of(cluster: str | MemoryHub, settings: ClusterSettings) -> Callable[[Random], Bus]:
+def way_of(cluster: str | Hub, settings: ClusterSettings) -> Callable[[Random], Bus]:
     """How a bus is made for what a user has given.
 
     Raises:
         InvalidSettings: it is no address of a Redis, or one elsewhere without secrets; or redis-py is not installed.
     """
-    if isinstance(cluster, MemoryHub):
+    if isinstance(cluster, Hub):
         return lambda _: cluster.bus()
     if not isinstance(cluster, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidSettings(
@@ -279,7 +264,7 @@ def way_of(cluster: str | MemoryHub, settings: ClusterSettings) -> Callable[[Ran
     return lambda random: RedisBus(address, Namespace(settings.namespace), random)
 
 
-def member_of(cluster: str | MemoryHub, settings: ClusterSettings, pool: PoolSettings) -> Membership:
+def member_of(cluster: str | Hub, settings: ClusterSettings, pool: PoolSettings) -> Membership:
     """The membership of a pool that is to be opened.
 
     Raises:

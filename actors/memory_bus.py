@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import anyio
 from typing_extensions import override
 
-from actors.bus import Bus, Told, contained
+from actors.bus import Bus, Hub, Told, contained
 from protocol.bus import Arrived, Command, Count, Joined, Post, PostWhileHeard
 from protocol.bus_records import BusRecords
 from protocol.errors import BusUnavailable
@@ -16,7 +16,7 @@ from protocol.errors import BusUnavailable
 A = TypeVar("A")
 
 
-class MemoryHub:
+class MemoryHub(Hub):
     """What the buses of one process have in common: `hub.bus()` makes one for each worker.
 
     Args:
@@ -29,6 +29,7 @@ class MemoryHub:
         self._listeners: dict[str, dict[MemoryBus, None]] = {}
         self._begun_at: float | None = None
 
+    @override
     def bus(self) -> "MemoryBus":
         """Another worker's way to the others."""
         return MemoryBus(self)

@@ -12,10 +12,10 @@ from actors.acquire import PLAIN, Acquire, Terms
 from actors.arguments import check_kind, check_upstream, terms_of
 from actors.backstage import HandlerFactory
 from actors.borrowing import Borrowing
+from actors.bus import Hub
 from actors.connection import Connector
 from actors.lease import Lease, Origin
 from actors.membership import member_of
-from actors.memory_bus import MemoryHub
 from actors.pool_member import PoolMember, Whom
 from actors.ref import Ref
 from actors.registry_messages import Find
@@ -287,7 +287,7 @@ def open_pool(
     connector: Connector | None = None,
     on_message: HandlerFactory | None = None,
     system: System | None = None,
-    cluster: str | MemoryHub | None = None,
+    cluster: str | Hub | None = None,
     cluster_settings: ClusterSettings | None = None,
 ) -> Pool:
     """Make a pool, and enter it with `async with`.

@@ -13,6 +13,8 @@ from actors.backend import Event
 from actors.clock import Clock
 from protocol.errors import InvalidSettings
 
+STARTED_AT: Final = 1_800_000_000.0
+"""The time of day at which runs begin, in seconds since 1970."""
 SECONDS_BETWEEN_LOOKS: Final = 0.001
 """The most that the simulated stopwatch moves on between two looks. A dispatch looks every few dozen turns."""
 
@@ -31,7 +33,7 @@ class SimulatedClock(Clock):
     def __init__(self, time: Callable[[], float], random: Random) -> None:
         self._time = time
         self._random = random
-        self._offset = 0.0
+        self._offset = self._forward = 0.0
         self._waiting: dict[trio.CancelScope, float] = {}
         self._stopwatch = 0.0
 
@@ -39,6 +41,16 @@ class SimulatedClock(Clock):
     def now(self) -> float:
         """The time, in seconds: that of the simulation, and as much as the clock has leapt."""
         return self._time() + self._offset
+
+    @override
+    def through_suspends(self) -> float:
+        """The time that has gone by, in seconds, with leaps forward, as if they were suspends, and not those back."""
+        return self._time() + self._forward
+
+    @override
+    def wall(self) -> float:
+        """The time of day. It leaps as the clock does: as if somebody had set it."""
+        return STARTED_AT + self.now()
 
     @override
     async def wait(self, event: Event, until: float) -> None:
@@ -79,6 +91,7 @@ class SimulatedClock(Clock):
         if not math.isfinite(seconds):
             raise InvalidSettings(f"a clock cannot leap by {seconds!r} s")
         self._offset += seconds
+        self._forward += max(0.0, seconds)
         for scope, until in self._waiting.items():
             scope.deadline = self._due(until)
 

@@ -1,6 +1,7 @@
 """A node: what would be a process of its own, with a system in it."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
 
 import trio
@@ -15,7 +16,8 @@ from protocol.errors import InvalidSettings
 if TYPE_CHECKING:
     from actors.testing.simulation import Simulation
 
-Boot = Callable[["Node"], Awaitable[None]]
+Boot = Callable[["Node"], Awaitable[None] | AbstractAsyncContextManager[object]]
+"""Starts what a node runs. An asynchronous context manager is left when the node is to end in good order."""
 
 
 class Incarnation:
@@ -42,10 +44,13 @@ class Incarnation:
         try:
             with self._scope:
                 async with self.system:
-                    await boot(self._node)
-                    self.is_booted = True
-                    self.settled.set()
-                    await self._goes.wait()
+                    booted = boot(self._node)
+                    if isinstance(booted, AbstractAsyncContextManager):
+                        async with booted:
+                            await self._stay()
+                    else:
+                        await booted
+                        await self._stay()
         except Exception as error:  # noqa: BLE001 - it is for whoever started the node
             if not self.system.has_crashed:
                 self.error = error
@@ -55,6 +60,11 @@ class Incarnation:
             self.bus.cut()
             self.ended.set()
             self.settled.set()
+
+    async def _stay(self) -> None:
+        self.is_booted = True
+        self.settled.set()
+        await self._goes.wait()
 
     def go(self) -> None:
         """End in good order."""

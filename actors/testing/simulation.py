@@ -73,7 +73,8 @@ class Simulation:
         Args:
             name: its name, and its system's.
             boot: called in a task of the node's own, once its system is open: what spawns its actors. It is called
-                again at every restart.
+                again at every restart. One that answers an asynchronous context manager is left in good order when the
+                node stops, before its system is.
             may_fail: whether the node may end with a failure (an actor that escalates took its system down), and the
                 scenario goes on; it is then `Node.failure`. Otherwise the run fails with that failure.
 
