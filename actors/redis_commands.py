@@ -5,7 +5,7 @@ answers with the hash as it is afterwards. Scripts go as they are (`EVAL`): a se
 know none by its digest.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
 from protocol.bus import (
@@ -17,6 +17,7 @@ from protocol.bus import (
     Forget,
     Holding,
     Look,
+    Peers,
     Post,
     PostWhileHeard,
     Refresh,
@@ -49,6 +50,31 @@ local held = redis.call('HMGET', KEYS[1], 'owner', 'token', 'principal')
 if held[2] ~= ARGV[1] then return held end
 redis.call('DEL', KEYS[1])
 return {false, false, false}
+"""
+BEAT: Final = """
+local now = redis.call('TIME')
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+redis.call('ZADD', KEYS[2], now[1] * 1000 + math.floor(now[2] / 1000) + ARGV[3], ARGV[1])
+if redis.call('PTTL', KEYS[2]) < tonumber(ARGV[3]) then redis.call('PEXPIRE', KEYS[2], ARGV[3]) end
+"""
+"""The list of workers ends with the last that lives."""
+
+PEERS: Final = """
+local now = redis.call('TIME')
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now[1] * 1000 + math.floor(now[2] / 1000))
+local found = {}
+for _, worker in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
+  local said = redis.call('GET', ARGV[1] .. worker)
+  if said then
+    found[#found + 1] = worker
+    found[#found + 1] = said
+  end
+end
+return found
+"""
+FORGET: Final = """
+redis.call('DEL', KEYS[1])
+redis.call('ZREM', KEYS[2], ARGV[1])
 """
 RUN: Final = """
 local now = redis.call('TIME')
@@ -89,11 +115,14 @@ def arguments_of(command: Command[Any], names: Namespace) -> Arguments:
         case Release(session_id, token):
             return "EVAL", RELEASE, 1, names.owner(session_id), token
         case Beat(worker, lifetime, said):
-            return "SET", names.worker(worker), said, "PX", _milliseconds(lifetime)
+            keys = names.worker(worker), names.workers
+            return "EVAL", BEAT, 2, *keys, worker, said, _milliseconds(lifetime)
         case Look(worker):
             return "GET", names.worker(worker)
         case Forget(worker):
-            return "DEL", names.worker(worker)
+            return "EVAL", FORGET, 2, names.worker(worker), names.workers, worker
+        case Peers():
+            return "EVAL", PEERS, 1, names.workers, names.worker("")
         case _:
             raise TypeError(f"a bus cannot do {type(command).__name__}")
 
@@ -140,6 +169,11 @@ def _said(answer: Any) -> bytes | None:
     return answer
 
 
+def _peers(answer: Any) -> Mapping[str, bytes]:
+    words = iter(cast("list[bytes]", answer))
+    return {worker.decode("ascii"): said for worker, said in zip(words, words, strict=True)}
+
+
 def _nothing(_: Any) -> None:
     return None
 
@@ -158,5 +192,6 @@ _READ: Final[dict[type[Command[Any]], Callable[[Any], Any]]] = {
     Release: _holding,
     Beat: _nothing,
     Look: _said,
+    Peers: _peers,
     Forget: _nothing,
 }

@@ -8,6 +8,7 @@ again. Each such command is answered with the holding as it is afterwards, which
 A worker's own life is not told apart from its listening: it beats only while it is subscribed to its channels.
 """
 
+from collections.abc import Mapping
 from typing import Generic, TypeVar
 
 from protocol.message import Answer, message
@@ -130,6 +131,11 @@ class Look(Command[bytes | None]):
     """Answered with what the worker said when it beat last; None if it does not live any more."""
 
     worker: str
+
+
+@message
+class Peers(Command[Mapping[str, bytes]]):
+    """Answered with the workers that live, by their ids, and what each said when it beat last. Whoever asks is one."""
 
 
 @message

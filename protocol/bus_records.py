@@ -6,7 +6,7 @@ been. The rules are those of the commands (`protocol.bus`).
 
 from typing import Any
 
-from protocol.bus import Beat, Claim, Command, Find, Forget, Holding, Look, Refresh, Release
+from protocol.bus import Beat, Claim, Command, Find, Forget, Holding, Look, Peers, Refresh, Release
 
 
 class BusRecords:
@@ -53,6 +53,9 @@ class BusRecords:
                 return None
             case Look(worker):
                 return self._said(worker, now)
+            case Peers():
+                said = {worker: self._said(worker, now) for worker in list(self._workers)}
+                return {worker: words for worker, words in said.items() if words is not None}
             case Forget(worker):
                 self._workers.pop(worker, None)
                 return None

@@ -42,6 +42,11 @@ class Namespace:
         return f"{self._prefix}worker:{worker}"
 
     @property
+    def workers(self) -> str:
+        """The key of which workers live: a sorted set of ids, by the millisecond at which each ends unless it beats."""
+        return f"{self._prefix}workers"
+
+    @property
     def run(self) -> str:
         """The key of when the records of this deployment were begun. It is lost when they are, and never expires."""
         return f"{self._prefix}run"
@@ -74,6 +79,7 @@ COMMANDS: Final = (
     "hmget",
     "del",
     "pexpire",
+    "pttl",
     "set",
     "ping",
     "publish",
@@ -81,5 +87,10 @@ COMMANDS: Final = (
     "select",
     "subscribe",
     "time",
+    "zadd",
+    "zrange",
+    "zrem",
+    "zremrangebyscore",
 )
-"""The Redis commands that are used, within scripts too: `time` only there, for how old the records are."""
+"""The Redis commands that are used, within scripts too: `time` only there, for how old the records are and for
+who still lives."""

@@ -14,6 +14,7 @@ from protocol.bus import (
     Forget,
     Holding,
     Look,
+    Peers,
     Post,
     PostWhileHeard,
     Refresh,
@@ -170,6 +171,24 @@ async def test_a_worker_lives_while_it_beats(make: MakeBus) -> None:
         assert await bob.ask(Look("ada")) is None
 
 
+@pytest.mark.holds("C5")
+async def test_whoever_asks_hears_which_workers_live_and_what_each_said_last(make: MakeBus) -> None:
+    async with workers(make, "ada", "bob") as (ada, bob):
+        assert await bob.ask(Peers()) == {}
+        await ada.ask(Beat("ada", 0.3, b"early"))
+        await ada.ask(Beat("ada", 0.3, bytes(range(256))))
+        await bob.ask(Beat("bob", 60, b""))
+        await bob.ask(Beat("cy", 60, b"cy"))
+        assert await bob.ask(Peers()) == {"ada": bytes(range(256)), "bob": b"", "cy": b"cy"}
+        await anyio.sleep(0.4)
+        assert await ada.ask(Peers()) == {"bob": b"", "cy": b"cy"}
+        await bob.ask(Forget("cy"))
+        await bob.ask(Forget("cy"))
+        assert await ada.ask(Peers()) == {"bob": b""}
+        await bob.ask(Forget("bob"))
+        assert await ada.ask(Peers()) == {}
+
+
 # --- ends
 
 
@@ -196,6 +215,24 @@ async def test_all_that_was_asked_is_answered_when_a_worker_leaves(make: MakeBus
 
 
 # --- Redis alone
+
+
+@pytest.mark.holds("R4")
+async def test_no_list_of_workers_is_left_when_the_last_has_left_or_died(
+    redis: RedisServer, namespace: Namespace
+) -> None:
+    async with workers(maker("redis", redis.url, namespace), "ada") as (ada,):
+        await ada.ask(Beat("ada", 60, b""))
+        await ada.ask(Beat("bob", 0.2, b""))
+        assert int(redis.command("TTL", namespace.workers)[1:]) > 50, (
+            "who lives for longer is not forgotten with who does not"
+        )
+        await ada.ask(Forget("ada"))
+        await ada.ask(Forget("bob"))
+        assert redis.command("EXISTS", namespace.workers, namespace.worker("ada"), namespace.worker("bob")) == b":0\r\n"
+        await ada.ask(Beat("bob", 0.2, b""))
+        await anyio.sleep(0.3)
+        assert redis.command("EXISTS", namespace.workers, namespace.worker("bob")) == b":0\r\n"
 
 
 @pytest.mark.holds("C9")
@@ -304,7 +341,9 @@ async def test_it_works_for_a_user_who_may_do_nothing_but_what_is_documented(
         assert await ada.ask(Release("talk", ADA.token)) is None
         await ada.ask(Beat("ada", 60, b"well"))
         assert await ada.ask(Look("ada")) == b"well"
+        assert await ada.ask(Peers()) == {"ada": b"well"}
         await ada.ask(Forget("ada"))
+        assert await ada.ask(Peers()) == {}
         with pytest.raises(BusUnavailable, match="refused Post") as refused:
             await ada.ask(Post("troupe:elsewhere:requests:ada", b"hello"))
         assert "secret" not in str(refused.value)

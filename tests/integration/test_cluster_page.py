@@ -43,5 +43,5 @@ async def test_the_keys_are_called_what_the_page_says() -> None:
             await ada.ask(Claim("talk-1", Holding("ada", "token", "principal"), 60))
             assert b"token" in redis.command("HGETALL", "troupe:production:owner:talk-1")
             assert f"troupe:production:{'run'}".encode() in redis.command("KEYS", "*")
-    for shown in (names.owner("SESSION"), names.worker("ID"), names.requests("ID"), names.replies("ID")):
+    for shown in (names.owner("SESSION"), names.worker("ID"), names.workers, names.requests("ID"), names.replies("ID")):
         assert f"`…:{shown.removeprefix('troupe:production:')}`" in PAGE

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.bus import Beat, Claim, Command, Find, Forget, Holding, Look, Post, Refresh, Release
+from protocol.bus import Beat, Claim, Command, Find, Forget, Holding, Look, Peers, Post, Refresh, Release
 from protocol.bus_records import BusRecords
 
 ADA = Holding("ada", "token-1", "principal")
@@ -101,6 +101,21 @@ def test_a_worker_lives_for_as_long_as_it_said_when_it_beat_last() -> None:
     assert bus(Forget("ada")) is None
     assert bus(Forget("ada")) is None
     assert bus(Look("ada")) is None
+
+
+@pytest.mark.holds("C5")
+def test_the_workers_that_live_are_told_with_what_each_said_last() -> None:
+    bus = Driven()
+    assert bus(Peers()) == {}
+    bus(Beat("ada", 5, b"one"))
+    bus(Beat("bob", 9, b""))
+    bus(Beat("cy", 9, b"three"))
+    bus(Beat("ada", 5, b"two"))
+    assert bus(Peers()) == {"ada": b"two", "bob": b"", "cy": b"three"}
+    bus(Forget("cy"))
+    bus.now += 5
+    assert bus(Peers()) == {"bob": b""}
+    assert len(bus.records) == 1, "who died takes no room"
 
 
 def test_a_bus_that_restarts_has_lost_everything() -> None:

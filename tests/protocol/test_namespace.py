@@ -14,6 +14,7 @@ def test_all_names_begin_with_the_namespace() -> None:
     assert names.worker("ada") == "troupe:staging:worker:ada"
     assert names.requests("ada") == "troupe:staging:requests:ada"
     assert names.replies("ada") == "troupe:staging:replies:ada"
+    assert names.workers == "troupe:staging:workers"
     assert names.run == "troupe:staging:run"
     assert repr(names) == "Namespace('staging')"
     assert Namespace().owner("talk") == "troupe:default:owner:talk"
