@@ -29,8 +29,9 @@ from actors.cluster_messages import (
     OwnershipTaken,
     WhoOwns,
 )
+from actors.departure import Departure, HeirSilent, PeersFound
 from actors.effect import Failed
-from actors.forwarding import Forward, Forwarding, ForwardsNews
+from actors.forwarding import Forward, Forwarding, ForwardsNews, LossHeard
 from actors.mail import Mail, ignore
 from actors.reply import AskerGone, Reply
 from actors.serving import AcceptanceOut, Serve, Served, Serving
@@ -38,16 +39,21 @@ from actors.timer import Timer
 from protocol import bus
 from protocol import forwards_messages as forwards
 from protocol import ownership_messages as ownership
+from protocol.bequest import unpack_bequest
 from protocol.cluster_settings import BEATS, ClusterSettings
-from protocol.errors import BusUnavailable, ClusterError
+from protocol.errors import BusUnavailable, ClusterError, EnvelopeRefused
+from protocol.forwarded import ForwardedRequest
 from protocol.headers import IDENTITY_HEADERS
 from protocol.namespace import Namespace
 from protocol.ownership import Ownership, Terms
 from protocol.peer import Terms as ForwardsTerms
-from protocol.wire import Kind
+from protocol.wire import Envelope, Kind
 
 MEMORY: Final = 60.0
 """Seconds for which it is remembered that a session is another worker's, while nobody asks."""
+
+HAIR: Final = 0.001
+"""Seconds that a timer waits at the least, if at all."""
 
 
 class Cluster(Actor[ClusterMessage]):
@@ -60,6 +66,7 @@ class Cluster(Actor[ClusterMessage]):
         checks_principal: whether a session is bound to the principal that claimed it.
         told: is told, in a turn, what becomes of sessions that are owned here.
         serve: does what other workers ask of sessions that are owned here.
+        heard: is told where they have heard that the state of one of them is lost.
         is_used: whether a session that was said to be over has been begun anew since.
         clock: runs through suspends, in seconds.
         wall_clock: the time that workers have in common, in seconds.
@@ -67,14 +74,16 @@ class Cluster(Actor[ClusterMessage]):
 
     Attributes:
         worker: its id.
-        mail: what it sends and has; made when it starts, as are the next two.
+        mail: what it sends and has; made when it starts, as are the next three.
         forwarding: its requests that are with others.
         serving: the requests of others.
+        departure: what it does before it goes.
     """
 
     mail: Mail
     forwarding: Forwarding
     serving: Serving
+    departure: Departure
 
     def __init__(
         self,
@@ -85,6 +94,7 @@ class Cluster(Actor[ClusterMessage]):
         checks_principal: bool,
         told: Callable[[OwnershipNews], None],
         serve: Serve,
+        heard: Callable[[ForwardedRequest], None],
         is_used: Callable[[str], bool],
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
@@ -98,6 +108,7 @@ class Cluster(Actor[ClusterMessage]):
         self._machine: Ownership[Reply[Owner]] = Ownership(worker, terms)
         self._told = told
         self._serve = serve
+        self._heard = heard
         self._is_used = is_used
         self._clock = clock
         self._wall_clock = wall_clock
@@ -142,9 +153,23 @@ class Cluster(Actor[ClusterMessage]):
             self.worker,
             identity_headers=self._identity_headers,
             holding=self._holding,
+            named=lambda session_id, held: self._handle(ownership.Named(session_id, held, self._token())),
             start=lambda errand, run: self.start(run, then=partial(Served, errand)),
             tell=tell,
             serve=self._serve,
+            heard=self._heard,
+        )
+        self.departure = Departure(
+            self.mail,
+            self._bus,
+            names,
+            self.worker,
+            self.random,
+            left=self._machine.left,
+            tell=tell,
+            after=self.after,
+            handed_over=lambda session_id, token: self._depart(ownership.HandedOver(session_id, token)),
+            give_up=lambda: self._depart(ownership.GiveUp()),
         )
         channels = names.requests(self.worker), names.replies(self.worker)
         self.start(partial(self._bus.run, channels, tell), then=BusEnded)
@@ -175,6 +200,8 @@ class Cluster(Actor[ClusterMessage]):
                 self.forwarding.forward(self.keep_reply(), message)
             case ForwardsNews():
                 self.forwarding.news(message)
+            case LossHeard():
+                self.forwarding.loss_heard(message)
             case AcceptanceOut():
                 self.serving.acceptance_out(message)
             case Served():
@@ -201,6 +228,8 @@ class Cluster(Actor[ClusterMessage]):
                     reply.answer(answer)
             case LeaveCluster():
                 self._leave(self.keep_reply())
+            case PeersFound() | HeirSilent():
+                self.departure.news(message)
             case BusEnded(outcome):
                 if isinstance(outcome, Failed):
                     raise outcome.error
@@ -250,21 +279,50 @@ class Cluster(Actor[ClusterMessage]):
             case ownership.Wake(at):
                 if self._timer is not None:
                     self._timer.cancel()
-                self._timer = self.after(max(0.0, at - now), ownership.Tick())
+                self._timer = self.after(_until(at, now), ownership.Tick())
             case _:
                 assert_never(effect)
 
     # --- other workers
 
     def _arrived(self, arrived: bus.Arrived) -> None:
-        envelope = self.mail.read(arrived)
+        envelope = self.mail.read(arrived, self._awaits)
         if envelope is None:
             return
-        if envelope.kind is Kind.REQUEST:
-            self.serving.asked(envelope)
-        elif envelope.kind is Kind.CANCEL:
-            self.serving.cancelled(envelope)
+        match envelope.kind:
+            case Kind.REQUEST:
+                self.serving.asked(envelope)
+            case Kind.CANCEL:
+                self.serving.cancelled(envelope)
+            case Kind.LEAVING:
+                self._inherit(envelope)
+            case Kind.REJECTED:
+                self.departure.refused(envelope.correlation)
+            case Kind.HELLO:
+                self.departure.taken(envelope.correlation)
+                self.serving.heard(envelope)
+            case _:
+                pass
         self.forwarding.answered(envelope)
+
+    def _awaits(self, correlation: bytes) -> bool:
+        return self.forwarding.awaits(correlation) or self.departure.awaits(correlation)
+
+    def _inherit(self, envelope: Envelope) -> None:
+        """A worker that leaves says that this one is to go on with a session of its. It is claimed before that hears of
+        it, since commands are done in their order.
+        """
+        try:
+            session_id, held = unpack_bequest(envelope.payload)
+        except EnvelopeRefused as refusal:
+            self.mail.refused[refusal.reason] += 1
+            return
+        if held.owner != envelope.sender:
+            return
+        if not self._leaving:
+            self._handle(ownership.Inherit(session_id, held, self._token()))
+        says = Kind.REJECTED if self._leaving else Kind.HELLO
+        self.mail.post(self._names.replies(envelope.sender), says, envelope.correlation, b"")
 
     def _holding(self, session_id: str) -> bus.Holding | None:
         """How a session is held here, where something may be started for it."""
@@ -274,7 +332,7 @@ class Cluster(Actor[ClusterMessage]):
         if self._forwards_timer is not None:
             self._forwards_timer.cancel()
         tick = ForwardsNews(forwards.Tick())
-        self._forwards_timer = self.after(max(0.0, at - self._clock()), tick)
+        self._forwards_timer = self.after(_until(at, self._clock()), tick)
 
     # --- the bus
 
@@ -304,14 +362,26 @@ class Cluster(Actor[ClusterMessage]):
     def _leave(self, reply: Reply[None]) -> None:
         self._leaving.append(reply)
         self._handle(ownership.Leave())
-        self._bus.send(bus.Forget(self.worker), ignore)
+        self.departure.begin()
+        self._leave_if_done()
+
+    def _depart(self, event: ownership.HandedOver | ownership.GiveUp) -> None:
+        self._handle(event)
         self._leave_if_done()
 
     def _leave_if_done(self) -> None:
-        if len(self._machine) == 0:
+        if self._leaving and len(self._machine) == 0:
+            self._bus.send(bus.Forget(self.worker), ignore)
             for reply in self._leaving:
                 reply.answer(None)
 
     def _token(self) -> str:
         """A fresh token."""
         return f"{self.random.getrandbits(64):016x}"
+
+
+def _until(at: float, now: float) -> float:
+    """Seconds until then. Timers go by another clock, and what one calls a hair before may be none to the other: who
+    waited for that would be woken again and again.
+    """
+    return 0.0 if at <= now else max(at - now, HAIR)

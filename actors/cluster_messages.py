@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from actors.forwarding import Forward, ForwardsNews
+from actors.departure import HeirSilent, PeersFound
+from actors.forwarding import Forward, ForwardsNews, LossHeard
 from actors.reply import Reply
 from actors.serving import AcceptanceOut, Served
 from protocol import bus
@@ -81,11 +82,14 @@ ClusterMessage = (
     Own
     | Forward
     | ForwardsNews
+    | LossHeard
     | AcceptanceOut
     | Served
     | WhoOwns
     | EndSession
     | LeaveCluster
+    | PeersFound
+    | HeirSilent
     | AwaitJoin
     | bus.BusNews
     | ownership.OwnerDenied

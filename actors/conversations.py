@@ -26,7 +26,7 @@ class Conversations(Generic[K]):
     __slots__ = ("_keys", "_lost", "_taken", "lost")
 
     def __init__(self) -> None:
-        self._taken: set[str] = set()
+        self._taken: dict[str, set[PoolKey]] = {}  # with the keys that have succeeded since
         self._keys: dict[str, tuple[K, ...]] = {}
         self._lost: dict[str, tuple[PoolKey, ...]] = {}
         self.lost = 0
@@ -66,7 +66,7 @@ class Conversations(Generic[K]):
     def end(self, session_id: str) -> tuple[K, ...]:
         """The conversation is over: forget it, and what it was still to be told. Answer the keys that it had."""
         self.lost -= len(self._lost.pop(session_id, ()))
-        self._taken.discard(session_id)
+        self._taken.pop(session_id, None)
         return self._keys.pop(session_id, ())
 
     # --- what a crash has cost them
@@ -87,8 +87,8 @@ class Conversations(Generic[K]):
     def succeeded(self, key: PoolKey) -> None:
         """The key has a supervisor again, which knows what it is to tell."""
         session_id = key.session_id
-        if session_id is not None:
-            self._taken.discard(session_id)
+        if session_id in self._taken:
+            self._taken[session_id].add(key)
         if session_id is None or not self.is_lost(key):
             return
         self.lost -= 1
@@ -100,10 +100,30 @@ class Conversations(Generic[K]):
 
     # --- what was another worker's
 
-    def taken(self, session_id: str) -> None:
-        """It was taken over from a worker that died, and whatever state it had there is lost."""
-        self._taken.add(session_id)
+    def taken(self, session_id: str, most: int) -> str | None:
+        """It was taken over from a worker that has gone, and whatever state it had there is lost, with every server.
+
+        Args:
+            session_id: which conversation.
+            most: how many are remembered, the latest.
+
+        Returns:
+            The one that is remembered no more for that.
+        """
+        self._taken.pop(session_id, None)
+        self._taken[session_id] = set()
+        if len(self._taken) <= most:
+            return None
+        oldest = next(iter(self._taken))
+        del self._taken[oldest]
+        return oldest
 
     def is_taken(self, key: PoolKey) -> bool:
-        """Whether no key has succeeded since it was taken over: the first that does tells of the loss."""
-        return key.session_id in self._taken
+        """Whether the key's conversation was taken over, and the key has had no supervisor here since: the first that
+        it has tells of the loss.
+        """
+        return key.session_id in self._taken and key not in self._taken[key.session_id]
+
+    def knows(self, session_id: str) -> bool:
+        """Whether it has keys here, or is still to be told of a loss."""
+        return self.principal(session_id) is not None or session_id in self._taken

@@ -14,7 +14,7 @@ from actors.reply import Reply
 from protocol import bus
 from protocol import forwards_messages as forwards
 from protocol.bus import Holding
-from protocol.errors import BusUnavailable, EnvelopeRefused, OutcomeUnknown, OwnerUnreachable
+from protocol.errors import BusUnavailable, EnvelopeRefused, OutcomeUnknown, OwnerUnreachable, SessionStateLost
 from protocol.forwarded import ForwardedRequest
 from protocol.forwarded_answer import unpack_failure, unpack_not_owner, unpack_result
 from protocol.forwards import Forwards
@@ -45,6 +45,26 @@ class Denied(Exception):
     def __init__(self, held: Holding | None) -> None:
         super().__init__("the session is not owned there")
         self.held = held
+
+
+class LossTold(Exception):
+    """The owner says that the state of the session is lost (`error`), and tells others too until it knows that this was
+    heard: `LossHeard`, by whoever has.
+    """
+
+    def __init__(self, error: Exception, owner: str, correlation: bytes) -> None:
+        super().__init__("the state of the session is lost")
+        self.error = error
+        self.owner = owner
+        self.correlation = correlation
+
+
+@message
+class LossHeard(Answer):
+    """A caller has heard that the state of its session is lost."""
+
+    owner: str
+    correlation: bytes
 
 
 @message
@@ -106,6 +126,10 @@ class Forwarding:
         """How many requests are with other workers."""
         return len(self._open)
 
+    def awaits(self, correlation: bytes) -> bool:
+        """Whether answers to a request of that id are waited for."""
+        return correlation in self._open or correlation in self._echoes
+
     def forward(self, reply: Ticket, wanted: Forward) -> None:
         """Somebody's request is another worker's."""
         correlation = self._mail.correlation()
@@ -119,6 +143,10 @@ class Forwarding:
         if (correlation := self._correlations.get(reply)) is not None:
             self._take(correlation)
             self._handle(forwards.Withdraw(correlation.hex()))
+
+    def loss_heard(self, heard: LossHeard) -> None:
+        """A caller has heard of a loss: the owner need not tell it any more."""
+        self._mail.post(self._names.requests(heard.owner), Kind.HELLO, heard.correlation, b"")
 
     def parted(self, error: BusUnavailable) -> None:
         """The bus is away: what was to be heard of it is not."""
@@ -141,8 +169,6 @@ class Forwarding:
                 self._give(envelope, forwards.Rejected(correlation))
             case Kind.HELLO if (echoed := self._echoes.pop(envelope.correlation, None)) is not None:
                 self._handle(echoed)
-            case Kind.LEAVING:
-                self._handle(forwards.Left(envelope.sender))
             case _:
                 self._handle(forwards.Heard(envelope.sender))
 
@@ -158,7 +184,9 @@ class Forwarding:
             elif envelope.kind is Kind.NOT_OWNER:
                 reply.fail(Denied(unpack_not_owner(envelope.payload)))
             else:
-                reply.fail(raised_for(unpack_failure(envelope.payload)))
+                error = raised_for(unpack_failure(envelope.payload))
+                is_loss = isinstance(error, SessionStateLost)
+                reply.fail(LossTold(error, envelope.sender, envelope.correlation) if is_loss else error)
         except EnvelopeRefused as refusal:
             reply.fail(refusal)
 

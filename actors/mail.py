@@ -110,16 +110,27 @@ class Mail:
         command = Post(channel, sealed) if while_heard is None else PostWhileHeard(channel, sealed, while_heard)
         self._bus.send(command, then)
 
-    def read(self, arrived: Arrived) -> Envelope | None:
-        """The envelope that came in; None if it is not taken, which is counted."""
+    def read(self, arrived: Arrived, is_awaited: Callable[[bytes], bool]) -> Envelope | None:
+        """The envelope that came in; None if it is not taken, which is counted.
+
+        Args:
+            arrived: what came in.
+            is_awaited: whether a request with that id waits for answers. The id was drawn for it, so that what bears it
+                is no older than it, whatever the clocks say: who missed an acceptance would think that nothing began.
+        """
         try:
             envelope = unseal(
                 arrived.envelope, self._keyring, limit=self._limit, channel=arrived.channel.encode("ascii")
             )
-            self._fresh.admit(envelope, self._now())
         except EnvelopeRefused as refusal:
             self.refused[refusal.reason] += 1
             return None
+        try:
+            self._fresh.admit(envelope, self._now())
+        except EnvelopeRefused as refusal:
+            if refusal.reason is not Refusal.EXPIRED or not is_awaited(envelope.correlation):
+                self.refused[refusal.reason] += 1
+                return None
         self.received += 1
         return envelope
 

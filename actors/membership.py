@@ -20,7 +20,7 @@ from actors.cluster_messages import (
     OwnershipNews,
     WhoOwns,
 )
-from actors.forwarding import Denied, Forward
+from actors.forwarding import Denied, Forward, LossHeard, LossTold
 from actors.ref import Ref
 from actors.serving import Serve
 from actors.system import System
@@ -51,6 +51,8 @@ R = TypeVar("R")
 
 TRIES: Final = 4
 """How often the owner of a session is looked for, for one request."""
+PAUSE: Final = 0.05
+"""Seconds until an owner that has denied it is asked again, times how often it has."""
 JOINING: Final = 1.0
 """Seconds that entering a pool waits for its bus at the most."""
 LEAVING: Final = 1.0
@@ -101,6 +103,7 @@ class Membership:
         name: str,
         *,
         serve: Serve,
+        heard: Callable[[ForwardedRequest], None],
         told: Callable[[OwnershipNews], None],
         is_used: Callable[[str], bool],
     ) -> None:
@@ -112,6 +115,7 @@ class Membership:
             checks_principal=self._pool.check_principal,
             told=told,
             serve=serve,
+            heard=heard,
             is_used=is_used,
             clock=system.clock.through_suspends,
             wall_clock=system.clock.wall,
@@ -206,11 +210,14 @@ class Membership:
             )
             try:
                 return await self._ask(Forward(owner.holding, forwarded, left))
+            except LossTold as told:
+                ref.tell(LossHeard(told.owner, told.correlation))
+                raise told.error from None
             except Denied:
                 ref.tell(OwnerDenied(wanted.session_id, owner.holding.token))
+                if denied:  # once is usual, where what was known is old; twice, it is being handed over
+                    await anyio.sleep(min(PAUSE * denied, max(0.0, until - actor.now())))
                 denied += 1
-                if denied > 1:
-                    break
             except OwnerUnreachable as error:
                 failure = error
             except OutcomeUnknown:

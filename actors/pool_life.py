@@ -97,6 +97,7 @@ class PoolLife:
             self._system,
             "cluster" if self._owns_system else f"{self._name} cluster",
             serve=self._serve,
+            heard=self._loss_was_heard,
             told=self._owns_no_more,
             is_used=self._registry_actor.has_conversation,
         )
@@ -237,6 +238,10 @@ class PoolLife:
 
     def _serve(self, request: ForwardedRequest, begun: Callable[[], None]) -> Coroutine[Any, Any, dict[str, Any]]:
         """Do what another worker asks of a conversation that is owned here."""
+        raise NotImplementedError
+
+    def _loss_was_heard(self, request: ForwardedRequest) -> None:
+        """Another worker's caller has heard that the state of its conversation is lost."""
         raise NotImplementedError
 
     def _owns_no_more(self, news: OwnershipNews) -> None:

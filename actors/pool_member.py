@@ -11,10 +11,12 @@ from actors.lease import Lease, Origin
 from actors.membership import Membership, Wanted
 from actors.pool_life import PoolLife
 from actors.registry_messages import ConversationTaken, EndConversation
-from protocol.errors import AcquireTimeout, InvalidSettings
+from protocol.errors import AcquireTimeout, InvalidSettings, SessionStateLost
 from protocol.forwarded import ForwardedRequest
 from protocol.headers import check_session_id
 from protocol.identity import User
+from protocol.keys import key_of
+from protocol.pool_messages import Told, Untold
 from protocol.raw_request import RawRequest
 from protocol.upstream import Upstream
 
@@ -130,7 +132,26 @@ class PoolMember(PoolLife):
     @override
     def _serve(self, request: ForwardedRequest, begun: Callable[[], None]) -> Coroutine[Any, Any, dict[str, Any]]:
         whom = None, request.upstream, request.headers, request.user, request.gateway_id, request.session_id
-        return self._call(request.request, None, whom, begun)
+        return self._call_for_another(request, whom, begun)
+
+    async def _call_for_another(
+        self, request: ForwardedRequest, whom: Whom, begun: Callable[[], None]
+    ) -> dict[str, Any]:
+        try:
+            return await self._call(request.request, None, whom, begun)
+        except SessionStateLost:  # until it is said that this was heard, it is told to whoever asks
+            self._tell_key_of(request, Untold())
+            raise
+
+    @override
+    def _loss_was_heard(self, request: ForwardedRequest) -> None:
+        self._tell_key_of(request, Told())
+
+    def _tell_key_of(self, request: ForwardedRequest, news: Told | Untold) -> None:
+        caller = self._identities.who(request.headers, request.user)
+        supervisor = self._refs.get(key_of(caller, request.upstream, request.gateway_id, request.session_id))
+        if supervisor is not None:
+            supervisor.tell(news)
 
     def _lease_for(self, whom: Whom, timeout: float | None) -> Coroutine[Any, Any, Lease]:
         """Acquire a lease."""

@@ -123,7 +123,7 @@ class Registry(Actor[RegistryMessage]):
             case EndConversation(session_id):
                 self._end_conversation(session_id)
             case ConversationTaken(session_id):
-                self._conversations.taken(session_id)
+                self._conversation_taken(session_id)
             case DrainKeys(url):
                 for key in self._living:
                     if url is None or key.key.url == url:
@@ -253,7 +253,13 @@ class Registry(Actor[RegistryMessage]):
 
     def has_conversation(self, session_id: str) -> bool:
         """Whether the downstream session has keys here, or is still to be told of a loss."""
-        return self._conversations.principal(session_id) is not None
+        return self._conversations.knows(session_id)
+
+    def _conversation_taken(self, session_id: str) -> None:
+        forgotten = self._conversations.taken(session_id, self._backstage.settings.max_keys)
+        over = self._backstage.conversation_over
+        if forgotten is not None and over is not None and not self.has_conversation(forgotten):
+            over(forgotten)
 
     def _remove(self, key: _Key) -> None:
         """A conversation's key has ended, or did not begin. Whoever wants to know is told if it was the last."""

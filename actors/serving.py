@@ -16,7 +16,7 @@ from actors.effect import Effect, Failed, Outcome, Succeeded
 from actors.errand import told_of
 from actors.mail import Mail
 from protocol.bus import Holding
-from protocol.errors import BusUnavailable, EnvelopeRefused, TooManyForwards
+from protocol.errors import BusUnavailable, EnvelopeRefused, SessionStateLost, TooManyForwards
 from protocol.forwarded import ForwardedRequest
 from protocol.forwarded_answer import pack_failure, pack_not_owner, pack_result
 from protocol.message import Answer, message
@@ -71,9 +71,11 @@ class Serving:
         worker: this one's id.
         identity_headers: those that identify callers, as the pool has them.
         holding: how a session is held here, where something may be started for it; None if it is not.
+        named: is told what others believe of who holds a session, where that is not so.
         start: starts an errand as an effect of the cluster's, whose outcome comes back as `Served`.
         tell: tells the cluster.
         serve: does what is asked.
+        heard: is told of a request whose caller has heard that the state of its session is lost.
 
     Attributes:
         served: how many were begun.
@@ -88,18 +90,24 @@ class Serving:
         *,
         identity_headers: Collection[str],
         holding: Callable[[str], Holding | None],
+        named: Callable[[str, Holding], None],
         start: Callable[[Errand, Callable[[], Coroutine[Any, Any, dict[str, Any]]]], Effect],
         tell: Callable[[AcceptanceOut], None],
         serve: Serve,
+        heard: Callable[[ForwardedRequest], None],
     ) -> None:
         self._mail = mail
         self._names = names
         self._own = names.requests(worker)
         self._identity_headers = identity_headers
         self._holding = holding
+        self._named = named
+        self._worker = worker
         self._start = start
         self._tell = tell
         self._serve = serve
+        self._heard = heard
+        self._telling: dict[Errand, ForwardedRequest] = {}
         self._jobs: dict[Errand, _Job] = {}
         self._last: dict[str, _Job] = {}  # of each session that has some
         self.served = self.denied = 0
@@ -172,11 +180,13 @@ class Serving:
 
     def ended(self, served: Served) -> None:
         """An errand has ended: whoever asked is told how."""
-        self._over(served.errand)
+        request = self._over(served.errand)
         match served.outcome:
             case Succeeded(result):
                 self._conclude(served.errand, Kind.RESULT, lambda: pack_result(result))
             case Failed(error):
+                if isinstance(error, SessionStateLost):
+                    self._tell_loss(served.errand, request)
                 self._conclude(served.errand, Kind.FAILURE, lambda: pack_failure(told_of(error)))
             case _:
                 pass
@@ -188,11 +198,24 @@ class Serving:
         except EnvelopeRefused as refusal:
             self._answer(errand, Kind.FAILURE, pack_failure(refusal))
 
-    def _over(self, errand: Errand) -> None:
+    def _tell_loss(self, errand: Errand, request: ForwardedRequest) -> None:
+        """Who asked is told of a loss, and is to say that they have heard: what they say is taken for a while."""
+        self._telling[errand] = request
+        if len(self._telling) > MOST:
+            del self._telling[next(iter(self._telling))]
+
+    def heard(self, envelope: Envelope) -> None:
+        """Another worker's caller has heard of a loss, if that is what it says."""
+        request = self._telling.pop((envelope.sender, envelope.correlation), None)
+        if request is not None:
+            self._heard(request)
+
+    def _over(self, errand: Errand) -> ForwardedRequest:
         job = self._jobs.pop(errand)
         job.begun.set()
         if self._last.get(job.request.session_id) is job:
             del self._last[job.request.session_id]
+        return job.request
 
     # --- answers
 
@@ -202,6 +225,7 @@ class Serving:
 
     def _deny(self, errand: Errand, request: ForwardedRequest) -> None:
         self.denied += 1
+        self._named(request.session_id, Holding(self._worker, request.token, request.principal))
         self._answer(errand, Kind.NOT_OWNER, pack_not_owner(self._holding(request.session_id)))
 
     def _answer(self, errand: Errand, kind: Kind, payload: bytes) -> None:

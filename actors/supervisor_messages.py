@@ -32,6 +32,8 @@ SupervisorMessage = (
     | SessionProven
     | SessionFaulted
     | CallRefused
+    | pool.Untold
+    | pool.Told
     | pool.Release
     | pool.CallsEnded
     | pool.CallsOverdue

@@ -43,9 +43,11 @@ class ClusterSettings:
     conversations go on here while Redis is away, and how long after a restart in which Redis lost everything nobody
     claims what a worker that has not come back may hold. It beats four times in that time."""
 
-    holding: float = 60.0
-    """How long Redis remembers whose a conversation is, unless the owner says so again, which it does three times in
-    that time. Not less than `lifetime`. After a worker was killed, its keys are gone from Redis when this is over."""
+    holding: float = 3600.0
+    """How long Redis remembers whose a conversation is, unless the owner says so again, which it does after four times
+    `lifetime`, and at least three times in that time. Not less than `lifetime`. When a worker was killed its keys are
+    gone from Redis after this; a conversation of its that nobody has gone on with until then begins anew without being
+    told what it lost (`SessionStateLost`). So it is about as long as a client comes back to one."""
 
     skew: float = 30.0
     """By how much the wall clocks of two workers may differ, and how long an envelope may be on its way. What is older,

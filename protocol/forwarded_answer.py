@@ -282,7 +282,8 @@ def _are_kinds(value: Any) -> bool:
     return value.__class__ is tuple and all(map(is_text, value))
 
 
-def _is_held(value: Any) -> bool:
+def is_held(value: Any) -> bool:
+    """Whether this is a holding, as a row of its fields."""
     if value.__class__ is not tuple or len(value) != _HOLDING:
         return False
     owner, token, principal = value
@@ -339,7 +340,7 @@ _ATTRIBUTES: Final[dict[str, Accepts]] = {
 """What errors say besides their text, as JSON has it."""
 
 _FAILURE: Final = Layout("a failure", {"kinds": _are_kinds, "error": is_bytes})
-_NOT_OWNER: Final = Layout("a denial", {"holding": or_none(_is_held)})
+_NOT_OWNER: Final = Layout("a denial", {"holding": or_none(is_held)})
 _NOTE: Final = Layout(
     "a note", {"kind": lambda value: value.__class__ is int and value in _NOTE_FIELDS, "said": is_bytes}
 )

@@ -137,6 +137,11 @@ def canonical_names(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(known))
 
 
+def is_session_id(text: str) -> bool:
+    """Whether a text can be a downstream session id."""
+    return _SESSION_ID.fullmatch(text) is not None
+
+
 def check_session_id(session_id: str) -> None:
     """Refuse what cannot be a downstream session id: it is 1 to 128 of A-Z, a-z, 0-9, `_` and `-`, and nothing else.
 
@@ -146,7 +151,7 @@ def check_session_id(session_id: str) -> None:
     """
     if not isinstance(session_id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidSettings(f"session_id must be text or None, not {type(session_id).__name__}")
-    if _SESSION_ID.fullmatch(session_id) is None:
+    if not is_session_id(session_id):
         length = len(session_id)
         is_long = not 1 <= length <= _LONGEST_SESSION_ID
         what = f"text of {length} characters" if is_long else "text with other characters in it"

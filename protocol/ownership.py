@@ -15,7 +15,11 @@ The rules
 - An owner that is dead is taken over from by its token: of many that do so, one has it. What is held under this
   worker's id and not by a token that it knows is what became of a claim whose answer was lost, and is taken over
   likewise.
+- Whoever lost a session because its time was over takes it over from itself: what its server kept is as lost as if this
+  worker had died.
 - A session is bound to the principal that claimed it; another one is refused.
+- A worker that leaves starts nothing more, and hands what it holds over by name: whoever is to go on with a session
+  claims it over the token of the one that leaves, as if that had died. What nobody was there to take is given up.
 
 The machine knows what it was asked for: an entry for each session that is owned here, is being claimed, or was found to
 be somebody else's a short time ago.
@@ -39,9 +43,13 @@ from protocol.ownership_messages import (
     Claim,
     Claimed,
     End,
+    GiveUp,
+    HandedOver,
+    Inherit,
     Joined,
     Leave,
     Lost,
+    Named,
     OwnerDenied,
     OwnerDied,
     OwnershipEffect,
@@ -59,10 +67,18 @@ from protocol.ownership_messages import (
     Want,
     Withdraw,
 )
-from protocol.tenure import HELD, NEVER, Owned, Tenure, Turn
+from protocol.tenure import HELD, LEFT, NEVER, Owned, Tenure, Turn
 
+TAKEN: Final = "taken-"
+"""What tokens begin with by which a session was taken over: should the answer to that get lost, and the holding be
+found later, then it is known that what its server kept is lost.
+"""
 REFRESHES: Final = 3
-"""How often a holding is refreshed within its time."""
+"""How often a holding is refreshed within its time, at the least."""
+BEATS: Final = 4
+"""After so many times that a worker counts as living it refreshes what it holds, at the latest: so it finds out where
+somebody else has it too, after a bus has lost the last of what it was told.
+"""
 
 
 class Terms(NamedTuple):
@@ -80,6 +96,11 @@ class Terms(NamedTuple):
     holding: float
     memory: float
     checks_principal: bool = True
+
+    @property
+    def refreshing(self) -> float:
+        """Seconds after which a holding is refreshed."""
+        return min(self.holding / REFRESHES, self.beat * BEATS)
 
 
 class Ownership(Generic[T]):
@@ -131,7 +152,9 @@ class Ownership(Generic[T]):
     def may_start(self, session_id: str, now: float) -> bool:
         """Whether something may be started for the session here and now."""
         entry = self._entries.get(session_id)
-        return entry is not None and entry.state is Tenure.OURS and now < min(entry.until, self._alive_until)
+        if entry is None or self._is_leaving:
+            return False
+        return entry.state is Tenure.OURS and now < min(entry.until, self._alive_until)
 
     def token(self, session_id: str) -> str | None:
         """By which token it is held here; None if it is not."""
@@ -146,6 +169,10 @@ class Ownership(Generic[T]):
     def owned(self) -> list[str]:
         """The sessions that are held here."""
         return [session_id for session_id, entry in self._entries.items() if entry.state in HELD]
+
+    def left(self) -> dict[str, Holding]:
+        """What a worker that leaves has still to leave to somebody: the sessions that the bus holds for it, and how."""
+        return {session_id: entry.holding for session_id, entry in self._entries.items() if entry.state in LEFT}
 
     # --- events
 
@@ -183,6 +210,14 @@ class Ownership(Generic[T]):
                 effects = self._tick(now)
             case Leave():
                 effects = self._leave()
+            case HandedOver(session_id, token):
+                effects = self._handed_over(session_id, token)
+            case GiveUp():
+                effects = self._give_all_up()
+            case Named(session_id, held, new):
+                effects = self._named(session_id, held, new, now)
+            case Inherit(session_id, held, new):
+                effects = self._inherit(session_id, held, new, now)
             case _:
                 assert_never(event)
         return [*effects, *self._wake(now)]
@@ -202,7 +237,12 @@ class Ownership(Generic[T]):
             return self._claim(entry, now)
         if entry.state is Tenure.OURS and now >= min(entry.until, self._alive_until):
             return [Refuse(want.ticket, self._not_alive())]
+        if entry.state is Tenure.LAPSED and self._away is not None:
+            return [Refuse(want.ticket, self._away)]
         entry.waiting[want.ticket] = want.principal
+        if entry.state is Tenure.LAPSED:
+            entry.move(Turn.DIED)
+            return self._take_over(entry, want.token, now)
         if entry.state is Tenure.THEIRS:
             entry.until = now + self._terms.memory
         elif (entry.state is Tenure.RELEASING or entry.is_over) and entry.next is None:
@@ -266,6 +306,7 @@ class Ownership(Generic[T]):
         if entry.state is Tenure.CLAIMING and answer.owner == self._worker:  # by a claim whose answer was lost
             entry.move(Turn.ASKED)
             entry.over = (answer.token,)
+            entry.is_taken_over = entry.is_taken_over or answer.token.startswith(TAKEN)
             return [Claim(entry.session_id, entry.holding, entry.over)]
         return self._found(entry, answer, now)
 
@@ -278,15 +319,16 @@ class Ownership(Generic[T]):
             return self._give_up(entry)
         if not is_new:
             return self._tell(entry)
-        self._remind(entry, asked_at + self._terms.holding / REFRESHES)
+        self._remind(entry, asked_at + self._terms.refreshing)
         return [Acquired(entry.session_id, entry.is_taken_over), *self._tell(entry)]
 
     def _found(self, entry: Owned[T], holding: Holding, now: float) -> list[OwnershipEffect[T]]:
         """Another worker has it."""
         lost = Lost(entry.session_id) if entry.state in HELD else None
         entry.move(Turn.FOUND)
-        if entry.is_over and not entry.waiting:
-            return self._forget(entry, Turn.ENDED)
+        if (entry.is_over or self._is_leaving) and not entry.waiting:
+            self._forget(entry, Turn.ENDED)
+            return [] if lost is None else [lost]
         entry.is_over, entry.next = False, None
         entry.holding, entry.over, entry.until = holding, (), now + self._terms.memory
         self._remind(entry, entry.until)
@@ -305,8 +347,12 @@ class Ownership(Generic[T]):
         if entry is None:
             return []
         entry.move(Turn.DIED)
-        entry.over, entry.until, entry.is_taken_over = (token,), NEVER, True
-        entry.holding = Holding(self._worker, new, entry.holding.principal)
+        return self._take_over(entry, new, now)
+
+    def _take_over(self, entry: Owned[T], new: str, now: float) -> list[OwnershipEffect[T]]:
+        """Claim from a worker that has gone, or goes, what it holds."""
+        entry.over, entry.until, entry.is_taken_over = (entry.holding.token,), NEVER, True
+        entry.holding = Holding(self._worker, TAKEN + new, entry.holding.principal)
         return self._claim(entry, now)
 
     # --- ends
@@ -381,13 +427,50 @@ class Ownership(Generic[T]):
         effects: list[OwnershipEffect[T]] = []
         for entry in list(self._entries.values()):
             effects += self._refuse(entry, leaving)
-            if entry.state in HELD:
-                effects += self._give_up(entry)
-            elif entry.state is Tenure.CLAIMING:
+            if entry.state is Tenure.CLAIMING:
                 entry.is_over = True
-            elif entry.state is not Tenure.RELEASING:
+            elif entry.state is not Tenure.RELEASING and entry.state not in LEFT:
                 self._forget(entry, Turn.ENDED)
         return effects
+
+    def _handed_over(self, session_id: str, token: str) -> list[OwnershipEffect[T]]:
+        entry = self._entries.get(session_id)
+        if entry is None or entry.state not in LEFT or entry.holding.token != token:
+            return []
+        return self._forget(entry, Turn.HANDED)
+
+    def _give_all_up(self) -> list[OwnershipEffect[T]]:
+        effects: list[OwnershipEffect[T]] = []
+        for entry in [entry for entry in self._entries.values() if entry.state in LEFT]:
+            if entry.state in HELD:
+                effects += self._give_up(entry)
+            else:
+                effects.append(Release(entry.session_id, entry.holding.token))
+                self._forget(entry, Turn.ENDED)
+        return effects
+
+    def _named(self, session_id: str, held: Holding, new: str, now: float) -> list[OwnershipEffect[T]]:
+        """Held under this worker's id, and not by a token that it knows: that is to come to an end, or to be so."""
+        entry = self._entries.get(session_id)
+        if self._is_leaving or self._away is not None or held.owner != self._worker:
+            return []
+        if entry is None:
+            entry = self._entries[session_id] = Owned(session_id, Holding(self._worker, new, held.principal))
+            entry.over, entry.is_taken_over = (held.token,), held.token.startswith(TAKEN)
+            return self._claim(entry, now)
+        if entry.state is Tenure.LAPSED and entry.holding.token == held.token:
+            entry.move(Turn.DIED)
+            return self._take_over(entry, new, now)
+        return []
+
+    def _inherit(self, session_id: str, held: Holding, new: str, now: float) -> list[OwnershipEffect[T]]:
+        entry = self._entries.get(session_id)
+        if self._is_leaving or self._away is not None:
+            return []  # then its owner leaves it behind, and is found to have gone
+        if entry is None:
+            entry = self._entries[session_id] = Owned(session_id, held)
+            return self._take_over(entry, new, now)
+        return self._owner_died(session_id, held.token, new, now)
 
     # --- time
 
@@ -410,11 +493,14 @@ class Ownership(Generic[T]):
             session_id, token = entry.session_id, entry.holding.token
             if entry.until <= now:
                 effects = self._refuse(entry, self._not_alive())
-                return [*effects, Lost(session_id), *self._forget(entry, Turn.EXPIRED)]
-            self._remind(entry, min(entry.until, now + self._terms.holding / REFRESHES))
+                entry.move(Turn.EXPIRED)
+                entry.until = now + self._terms.holding
+                self._remind(entry, entry.until)
+                return [*effects, Lost(session_id)]
+            self._remind(entry, min(entry.until, now + self._terms.refreshing))
             is_due = entry.state is Tenure.OURS and self._away is None
             return [Refresh(session_id, token)] if is_due else []
-        if entry.state is Tenure.THEIRS:
+        if entry.state in (Tenure.THEIRS, Tenure.LAPSED):
             if entry.until <= now:
                 return self._forget(entry, Turn.EXPIRED)
             self._remind(entry, entry.until)

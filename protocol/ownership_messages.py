@@ -125,7 +125,44 @@ class Tick(Answer):
 
 @message
 class Leave(Answer):
-    """This worker leaves."""
+    """This worker leaves: nothing is started here any more. What it holds it holds until the next two say otherwise."""
+
+
+@message
+class HandedOver(Answer):
+    """Another worker goes on with a session that was held here with this token."""
+
+    session_id: str
+    token: str
+
+
+@message
+class GiveUp(Answer):
+    """There is nobody else to go on with what is held here."""
+
+
+@message
+class Inherit(Answer):
+    """A worker that leaves says that this one is to go on with a session. `new`: a fresh token for it."""
+
+    session_id: str
+    held: Holding
+    new: str
+
+
+@message
+class Named(Answer):
+    """Another worker takes this one for the owner of a session that is not held here.
+
+    Attributes:
+        session_id: which session.
+        held: by which holding.
+        new: a fresh token, should it be so.
+    """
+
+    session_id: str
+    held: Holding
+    new: str
 
 
 OwnershipEvent = (
@@ -142,6 +179,10 @@ OwnershipEvent = (
     | Beaten
     | Tick
     | Leave
+    | HandedOver
+    | GiveUp
+    | Inherit
+    | Named
 )
 
 # --- effects
@@ -198,7 +239,7 @@ class Lost:
 
 @message
 class Acquired:
-    """The session is owned here from now on. `is_taken_over`: from an owner that died, and with it what it knew."""
+    """The session is owned here from now on. `is_taken_over`: from an owner that is gone, and with it what it knew."""
 
     session_id: str
     is_taken_over: bool

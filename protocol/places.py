@@ -90,6 +90,7 @@ class Places(Generic[T]):
         "_is_ending",
         "_is_lost",
         "_is_presumed",
+        "_is_unheard",
         "_keeps_spares",
         "_key",
         "_named",
@@ -116,6 +117,7 @@ class Places(Generic[T]):
         self._credentials_end = NEVER  # of whoever asked last
         self._is_ending = self._is_lost = False
         self._is_presumed = False  # whether that is so only if the server turns out to keep state
+        self._is_unheard = False  # whether it was told, to a caller who may not have heard
         self._keeps_spares = settings.min_idle > 0 and not is_sticky
         self._wake_at = NEVER
         self._has_surplus = False  # whether there may be more sessions than `max_size`, since that was lowered
@@ -290,7 +292,7 @@ class Places(Generic[T]):
 
     def _tell_loss(self, ticket: T) -> Refuse[T]:
         """Tell this caller that the conversation has lost its state. Once."""
-        self._is_lost = False
+        self._is_lost = self._is_unheard = False
         lost = SessionStateLost(
             f"the session of {self.name} has ended, and what its server kept in it: the next call opens a new one"
         )
@@ -327,7 +329,7 @@ class Places(Generic[T]):
                 session.is_listed = False
                 self._available.remove(session)
             if self.is_sticky and session.is_stateful and session.uses and not self._is_ending:
-                self._is_lost = True
+                self._is_lost, self._is_unheard = True, False
         return [Close(session.number, session.reason or Retirement.BROKEN)] if after is _CLOSING else []
 
     def _end(self, session: PooledSession, event: SessionEvent, reason: Retirement) -> list[PoolEffect[T]]:

@@ -64,6 +64,7 @@ from protocol.pool_messages import (
     Shut,
     T,
     Tick,
+    Told,
     Unreserve,
     Untold,
     Wake,
@@ -145,6 +146,10 @@ class PoolMachine(Upkeep[T]):
                 return self._follow_up(now)
             case Untold():
                 return self._untold(now)
+            case Told():
+                if self._is_unheard:
+                    self._is_lost = self._is_unheard = False
+                return self._follow_up(now)
             case CallsEnded(loan):
                 return self._loan_over(loan, LoanEvent.CALLS_ENDED, now)
             case CallsOverdue(loan):
@@ -282,7 +287,7 @@ class PoolMachine(Upkeep[T]):
         if self._waiting:
             ticket, _, _ = self._oldest_waiter()
             return [self._tell_loss(ticket), *self._follow_up(now)]
-        self._is_lost = True
+        self._is_lost = self._is_unheard = True
         return self._wake(now)
 
     # --- places for others, and ends

@@ -36,7 +36,12 @@ class Withdraw(Generic[T]):
 
 @message
 class Untold(Answer):
-    """The caller that was refused with `SessionStateLost` had gone before it heard of that."""
+    """The caller that was refused with `SessionStateLost` had gone before it heard of that, or may have."""
+
+
+@message
+class Told(Answer):
+    """It has heard of that after all."""
 
 
 @message
@@ -175,6 +180,7 @@ PoolEvent = (
     Acquire[T]
     | Withdraw[T]
     | Untold
+    | Told
     | Release
     | CallsEnded
     | CallsOverdue

@@ -27,6 +27,8 @@ class Tenure(Enum):
     """Owned here when it was last heard of; it is being claimed anew, since it may have been taken over."""
     THEIRS = auto()
     """Another worker's when it was last heard of."""
+    LAPSED = auto()
+    """Owned here until its time was over; nobody may know that yet."""
     RELEASING = auto()
     """Being given up."""
     FREE = auto()
@@ -54,6 +56,8 @@ class Turn(Enum):
     """Nobody is to own it any more."""
     RELEASED = auto()
     """It was given up."""
+    HANDED = auto()
+    """Another worker was given it to go on with."""
 
 
 _S, _E = Tenure, Turn
@@ -65,21 +69,26 @@ TRANSITIONS: Final[dict[Tenure, dict[Turn, Tenure]]] = {
         _E.WON: _S.OURS,
         _E.FOUND: _S.THEIRS,
         _E.DOUBTED: _S.DOUBTFUL,
-        _E.EXPIRED: _S.FREE,
+        _E.EXPIRED: _S.LAPSED,
         _E.ENDED: _S.RELEASING,
+        _E.HANDED: _S.FREE,
     },
     _S.DOUBTFUL: {
         _E.WON: _S.OURS,
         _E.FOUND: _S.THEIRS,
         _E.DOUBTED: _S.DOUBTFUL,
-        _E.EXPIRED: _S.FREE,
+        _E.EXPIRED: _S.LAPSED,
         _E.ENDED: _S.RELEASING,
+        _E.HANDED: _S.FREE,
     },
     _S.THEIRS: {_E.DIED: _S.WANTED, _E.EXPIRED: _S.FREE, _E.ENDED: _S.FREE},
+    _S.LAPSED: {_E.DIED: _S.WANTED, _E.EXPIRED: _S.FREE, _E.ENDED: _S.FREE, _E.HANDED: _S.FREE},
     _S.RELEASING: {_E.RELEASED: _S.FREE},
     _S.FREE: {},
 }
 HELD: Final = frozenset({Tenure.OURS, Tenure.DOUBTFUL})
+LEFT: Final = HELD | {Tenure.LAPSED}
+"""What is to be left to somebody by a worker that leaves."""
 
 
 class Owned(Generic[T]):

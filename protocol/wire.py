@@ -61,7 +61,7 @@ class Kind(IntEnum):
     HELLO = 11
     """A worker is there."""
     LEAVING = 12
-    """A worker goes."""
+    """A worker goes: whoever is sent this is to go on with a session of its (`protocol.bequest`)."""
 
 
 @message

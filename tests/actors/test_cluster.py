@@ -23,7 +23,7 @@ from actors.cluster_messages import (
     OwnershipTaken,
     WhoOwns,
 )
-from actors.forwarding import Denied, Forward
+from actors.forwarding import Denied, Forward, LossHeard, LossTold
 from actors.memory_bus import MemoryHub
 from protocol.bus import Command, Holding
 from protocol.cluster_settings import ClusterSettings
@@ -59,6 +59,7 @@ class Worker:
     def __init__(self, system: System, bus: Bus, name: str) -> None:
         self.news: list[OwnershipNews] = []
         self.served: list[ForwardedRequest] = []
+        self.heard: list[ForwardedRequest] = []
         self.used = set[str]()
         self.result: Callable[[ForwardedRequest], Awaitable[dict[str, Any]]] = echo
         self.actor = Cluster(
@@ -68,6 +69,7 @@ class Worker:
             checks_principal=True,
             told=self.news.append,
             serve=self._serve,
+            heard=self.heard.append,
             is_used=self.used.__contains__,
             clock=system.now,
             wall_clock=system.now,
@@ -161,16 +163,63 @@ async def test_a_session_that_ends_can_be_owned_by_another_worker() -> None:
 
 
 @pytest.mark.holds("R4")
-async def test_a_worker_that_leaves_leaves_nothing_behind() -> None:
-    async with workers("ada", "bob") as (ada, bob):
+async def test_the_last_worker_that_leaves_leaves_nothing_behind() -> None:
+    async with workers("ada") as (ada,):
         for session_id in ("talk", "chat"):
             await ada.own(session_id)
         await ada.ref.ask(LeaveCluster(), timeout=30)
         for session_id in ("talk", "chat"):
-            assert await bob.who_owns(session_id) is None
+            assert await ada.who_owns(session_id) is None
         with pytest.raises(NotAlive, match="leaves the cluster"):
             await ada.own("talk")
         await ada.ref.ask(LeaveCluster(), timeout=30)
+
+
+@pytest.mark.holds("C1", "L9")
+async def test_a_worker_that_leaves_hands_its_sessions_over_to_one_that_lives() -> None:
+    async with workers("ada", "bob") as (ada, bob):
+        for session_id in ("talk", "chat"):
+            await ada.own(session_id)
+        await ada.ref.ask(LeaveCluster(), timeout=0.1)
+        assert bob.news == [OwnershipTaken("talk"), OwnershipTaken("chat")]
+        for session_id in ("talk", "chat"):
+            assert not ada.actor.may_start(session_id)
+            assert bob.actor.may_start(session_id)
+            assert (await bob.own(session_id)).is_here
+        await bob.ref.ask(LeaveCluster(), timeout=0.1)
+        assert await bob.who_owns("talk") is None, "the other one has gone before"
+
+
+@pytest.mark.holds("R4")
+async def test_a_worker_that_leaves_passes_over_one_that_leaves_as_well() -> None:
+    async with workers("ada", "bob", "cy") as (ada, bob, cy):
+        await ada.own("talk")
+        async with anyio.create_task_group() as tasks:
+            for worker in (bob, ada):
+                tasks.start_soon(partial(worker.ref.ask, LeaveCluster(), timeout=5))
+        assert cy.actor.may_start("talk")
+        assert not bob.news
+
+
+@pytest.mark.holds("L9")
+async def test_a_loss_is_told_until_somebody_has_heard_of_it() -> None:
+    async with workers("ada", "bob") as (ada, bob):
+        await ada.own("talk")
+        owner = await bob.own("talk")
+
+        async def lost(_: ForwardedRequest) -> dict[str, Any]:
+            raise SessionStateLost("it is gone")
+
+        ada.result = lost
+        with pytest.raises(LossTold) as told:
+            await bob.ask(owner, number=1)
+        assert isinstance(told.value.error, SessionStateLost)
+        await anyio.wait_all_tasks_blocked()
+        assert not ada.heard
+        for _ in range(2):
+            bob.ref.tell(LossHeard(told.value.owner, told.value.correlation))
+            await anyio.wait_all_tasks_blocked()
+            assert [request.request.params for request in ada.heard] == [{"number": 1}], "once"
 
 
 @pytest.mark.holds("L2")
@@ -230,7 +279,6 @@ async def test_a_request_is_done_once_by_the_worker_that_owns_its_session_and_co
         MCPError(-32002, "no such thing", {"why": [1, None]}),
         MCPError(-32601, "unknown"),
         ConnectFailed("down", step="connect", status=503, retry_after=2.0),
-        SessionStateLost("lost"),
         ValueError("a secret"),
     ],
 )

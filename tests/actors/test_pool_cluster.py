@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from actors import Pool, PoolSettings, open_pool
+from actors import Pool, PoolSettings, Upstream, open_pool
 from actors.memory_bus import MemoryHub
 from protocol.cluster_settings import ClusterSettings
 from protocol.errors import (
@@ -232,15 +232,74 @@ async def test_a_conversation_that_is_over_is_nobodys_and_can_begin_anywhere() -
 
 
 @pytest.mark.holds("R4")
-async def test_a_pool_that_is_left_owns_nothing_any_more() -> None:
+async def test_a_pool_that_is_left_owns_nothing_any_more_and_nothing_is_kept_for_the_last_one() -> None:
     server, hub = FakeServer(), MemoryHub()
     async with open_pool(SETTINGS, connector=server, cluster=hub) as stays:
         await anyio.sleep(10)
         async with open_pool(SETTINGS, connector=server, cluster=hub) as goes:
             await call(goes)
-        assert await stays.owner("talk") is None
+        assert await stays.owner("talk") == stays.worker
         with pytest.raises(PoolClosed):
             await goes.claim("talk")
+    async with open_pool(SETTINGS, connector=server, cluster=hub) as comes:
+        assert await comes.owner("talk") is None
+
+
+@pytest.mark.holds("L9")
+@pytest.mark.parametrize("is_stateful", [True, False])
+async def test_the_conversations_of_a_worker_that_leaves_are_told_what_went_with_it(*, is_stateful: bool) -> None:
+    server = FakeServer(is_stateful=is_stateful)
+    async with pools(server, "one", "two", "three") as (one, two, three):
+        await call(three)
+        await three.close()
+        if is_stateful:
+            with pytest.raises(SessionStateLost):
+                await call(one)
+            await settled()  # until its new owner knows that this was heard
+        await call(two)
+        await call(one)
+        assert server.attempts == 2
+
+
+@pytest.mark.holds("L9")
+async def test_a_conversation_that_comes_from_a_dead_worker_is_told_what_it_lost_with_each_server() -> None:
+    server, other = FakeServer(), Upstream("http://other.test/mcp")
+    async with pools(server, "one", "two") as (one, two):
+        for upstream in (ECHO, other):
+            await one.call(upstream, "tools/call", {"name": "echo"}, user="ada", session_id="talk")
+        die(one)
+        await anyio.sleep(3)
+        for upstream in (ECHO, other):
+            with pytest.raises(SessionStateLost):
+                await two.call(upstream, "tools/call", {"name": "echo"}, user="ada", session_id="talk")
+            await two.call(upstream, "tools/call", {"name": "echo"}, user="ada", session_id="talk")
+
+
+@pytest.mark.holds("L9")
+async def test_a_loss_that_another_workers_caller_did_not_live_to_hear_is_told_to_whoever_calls_next() -> None:
+    server = FakeServer()
+    async with pools(server, "one", "two", "three") as (one, two, three):
+        await call(three)
+        die(three)
+        await anyio.sleep(3)
+        with pytest.raises(SessionStateLost):
+            await one.call(Upstream("http://other.test/mcp"), "tools/call", user="ada", session_id="talk")
+        assert await two.owner("talk") == one.worker
+        server.hold_openings()
+        async with anyio.create_task_group() as tasks:
+
+            async def not_hear() -> None:
+                with pytest.raises(TroupeError):
+                    await call(two)
+
+            tasks.start_soon(not_hear)
+            await settled()
+            die(two)
+        server.opens.set()
+        await settled()
+        with pytest.raises(SessionStateLost):
+            await call(one)
+        await call(one)
 
 
 async def test_what_cannot_be_a_cluster_is_refused_before_anything_is_opened() -> None:

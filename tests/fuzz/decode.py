@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, Final
 
+from protocol.bequest import pack_bequest, unpack_bequest
 from protocol.bus import Holding
 from protocol.chunks import Chunk, Incoming, Outgoing, pack_chunk, pack_credit, unpack_chunk, unpack_credit
 from protocol.errors import EnvelopeRefused, Refusal
@@ -39,8 +40,9 @@ ANSWERS: Final[dict[Callable[[bytes], Any], Callable[[Any], bytes]]] = {
     unpack_failure: pack_failure,
     unpack_not_owner: pack_not_owner,
     unpack_note: pack_note,
+    unpack_bequest: lambda left: pack_bequest(*left),
 }
-"""What reads the payloads of answers, and what writes them."""
+"""What reads the payloads of answers and of bequests, and what writes them."""
 
 HELD: Final = Holding("worker-2", "held-2", "")
 REQUEST: Final = ForwardedRequest.of(
@@ -99,6 +101,7 @@ def seeds() -> Iterator[bytes]:
     yield pack_failure(EnvelopeRefused("no", reason=Refusal.FORGED))
     yield pack_failure(ServerError(-32042, "no", [1]))
     yield pack_not_owner(HELD)
+    yield pack_bequest("session-1", HELD)
     yield pack_note(Progress(1, 2.5, "half"))
     yield pack_note(Log("info", None, {"a": 1}))
 

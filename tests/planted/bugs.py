@@ -230,8 +230,8 @@ POOL = [
     Bug(
         "a conversation that lost its session is not told",
         "protocol/places.py",
-        "                self._is_lost = True",
-        "                self._is_lost = False",
+        "                self._is_lost, self._is_unheard = True, False",
+        "                self._is_lost, self._is_unheard = False, False",
         LIFE,
     ),
     Bug(

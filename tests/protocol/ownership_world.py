@@ -19,9 +19,13 @@ from protocol.ownership_messages import (
     Claim,
     Claimed,
     End,
+    GiveUp,
+    HandedOver,
+    Inherit,
     Joined,
     Leave,
     Lost,
+    Named,
     OwnerDied,
     OwnershipEffect,
     OwnershipEvent,
@@ -230,6 +234,36 @@ class World:
         member = self.some()
         self.members[self.members.index(member)] = self.another()
 
+    def depart(self) -> None:
+        """A worker leaves what it holds to another one, and another comes in its place."""
+        member = self.some()
+        if member.is_paused or not member.is_joined or self.now < self.began + TERMS.beat:
+            return
+        member.send(Leave())
+        assert not any(member.may_start(session_id) for session_id in SESSIONS)
+        heirs = [heir for heir in self.members if heir is not member and heir.is_joined and not heir.is_paused]
+        heir = self.random.choice(heirs) if heirs else None
+        for session_id, held in member.machine.left().items():
+            if heir is not None:
+                heir.send(Inherit(session_id, held, self.token()))
+                member.send(HandedOver(session_id, held.token))
+                member.holdings.discard(session_id)
+                self.seen["handed over"] += 1
+        member.send(GiveUp())
+        while member.to_bus:
+            self.take(member)
+        self.members[self.members.index(member)] = self.another()
+
+    def name_some(self) -> None:
+        """Somebody takes a worker for the owner, as the bus says, where it does not say so itself."""
+        member, session_id = self.some(), self.random.choice(SESSIONS)
+        holding = self.records.do(bus.Find(session_id), now=self.now)
+        if holding is None or member.is_paused or holding.owner != member.name:
+            return
+        if member.machine.holding(session_id) is None:
+            member.send(Named(session_id, holding, self.token()))
+            self.seen["named"] += 1
+
     def judge_some(self) -> None:
         self.judge(self.some(), self.random.choice(SESSIONS))
 
@@ -305,6 +339,7 @@ class World:
         """All leave in good order, and nothing is left on the bus."""
         for member in self.members:
             member.send(Leave())
+            member.send(GiveUp())
         self.flush()
         for member in self.members:
             assert not member.machine.owned()
@@ -343,6 +378,8 @@ ACTS: Final[dict[Callable[[World], None], int]] = {
     World.bus_restarts: 1,
     World.pause: 2,
     World.crash: 1,
+    World.depart: 1,
+    World.name_some: 4,
     World.judge_some: 6,
     World.wait: 12,
 }

@@ -128,6 +128,7 @@ class PoolAccount:
         self.told = 0  # how often `SessionStateLost` was told, and may not have been heard
         self.is_presumed = is_presumed  # whether a loss is owed if the first session that opens keeps state
         self.is_owed = is_presumed
+        self.is_unheard = False  # what is owed was told, and may not have been heard
         self.is_shut = self.has_left = self.is_over = False
         self.event: PoolEvent[int] = Tick()
         self.seen = Counter[str]()
@@ -282,7 +283,7 @@ class PoolAccount:
         if not known.is_doomed:
             known.is_doomed = True
             if self.is_sticky and known.is_stateful and known.uses and not self.is_ending:
-                self.is_owed = True
+                self.is_owed, self.is_unheard = True, False
 
     # --- what must hold
 

@@ -34,6 +34,7 @@ from protocol.pool_messages import (
     SessionOpened,
     Shut,
     Tick,
+    Told,
     Untold,
     Withdraw,
 )
@@ -107,8 +108,14 @@ class PoolLife(PoolAccount):
             return
         self.is_owed = True
         was_waiting = bool(self.waiting)
+        self.is_unheard = not was_waiting
         self.send(Untold())
         assert self.is_owed is not was_waiting, "the oldest waiter is told, or else whoever comes next"
+
+    def hear_of_a_loss_after_all(self, random: Random) -> None:
+        if self.is_unheard:
+            self.is_owed = self.is_unheard = False
+        self.send(Told())
 
     def release(self, random: Random) -> None:
         if not self.held:
@@ -321,6 +328,7 @@ ACTS: Final[dict[Callable[[PoolLife, Random], None], int]] = {
     PoolLife.acquire: 36,
     PoolLife.withdraw: 4,
     PoolLife.not_hear_of_a_loss: 2,
+    PoolLife.hear_of_a_loss_after_all: 1,
     PoolLife.release: 30,
     PoolLife.settle: 12,
     PoolLife.abandon: 2,

@@ -17,16 +17,20 @@ from protocol.errors import (
     PrincipalMismatch,
     TroupeError,
 )
-from protocol.ownership import Ownership, Terms
+from protocol.ownership import TAKEN, Ownership, Terms
 from protocol.ownership_messages import (
     Acquired,
     Beaten,
     Claim,
     Claimed,
     End,
+    GiveUp,
+    HandedOver,
+    Inherit,
     Joined,
     Leave,
     Lost,
+    Named,
     OwnerDenied,
     OwnerDied,
     OwnershipEffect,
@@ -357,7 +361,7 @@ def test_a_holding_is_refreshed_thrice_in_its_time_and_counts_from_before_that_w
     assert ada.may_start
     assert ada.go_on(1) == [Lost("talk")]
     assert not ada.may_start
-    assert len(ada.machine) == 0
+    assert ada.tenure is Tenure.LAPSED
 
 
 @pytest.mark.holds("C1")
@@ -423,14 +427,14 @@ def test_that_a_session_is_elsewhere_is_forgotten_when_nobody_has_asked_for_a_wh
 
 @pytest.mark.holds("C5")
 def test_a_dead_owner_is_taken_over_from_by_its_token_and_whoever_waits_is_told() -> None:
-    ada = Driven()
+    ada, taken = Driven(), ours(TAKEN + "t2")
     ada.find_theirs()
     assert ada(OwnerDied("talk", "another-token", "t2")) == []
     assert ada(OwnerDied("chat", THEIRS.token, "t2")) == []
-    assert ada(OwnerDied("talk", THEIRS.token, "t2")) == [Claim("talk", ours("t2"), (THEIRS.token,))]
+    assert ada(OwnerDied("talk", THEIRS.token, "t2")) == [Claim("talk", taken, (THEIRS.token,))]
     assert ada.want("later") == []
-    told = ada(Claimed("talk", "t2", ours("t2"), ada.now))
-    assert told == [Acquired("talk", is_taken_over=True), TellOwner("later", ours("t2"), is_here=True)]
+    told = ada(Claimed("talk", taken.token, taken, ada.now))
+    assert told == [Acquired("talk", is_taken_over=True), TellOwner("later", taken, is_here=True)]
     assert ada.may_start
 
 
@@ -441,7 +445,7 @@ def test_who_is_too_late_to_take_over_is_told_who_did() -> None:
     ada(OwnerDied("talk", THEIRS.token, "t2"))
     ada.want("later")
     third = Holding("cy", "token-of-cy", "principal")
-    assert ada(Claimed("talk", "t2", third, ada.now)) == [TellOwner("later", third, is_here=False)]
+    assert ada(Claimed("talk", TAKEN + "t2", third, ada.now)) == [TellOwner("later", third, is_here=False)]
 
 
 @pytest.mark.holds("C1")
@@ -523,22 +527,139 @@ def test_a_session_that_ends_while_it_is_doubted_wanted_or_elsewhere_is_over_too
     assert len(other.machine) == 0
 
 
-@pytest.mark.holds("R4")
-def test_a_worker_that_leaves_releases_all_that_it_holds_and_takes_no_more() -> None:
+# --- what was lost is told of, whoever goes on
+
+
+@pytest.mark.holds("L9")
+def test_whose_time_was_over_takes_the_session_over_from_itself() -> None:
+    ada = Driven()
+    ada.own()
+    ada(Parted(GONE))
+    ada.go_on(30)
+    assert isinstance(refused(ada.want(), "caller"), BusUnavailable)
+    ada(Joined(OLD, "j1"))
+    taken = Holding("ada", TAKEN + "t2", "principal")
+    assert ada.want(fresh="t2") == [Claim("talk", taken, ("t1",))]
+    assert ada(Claimed("talk", taken.token, taken, ada.now)) == [
+        Acquired("talk", is_taken_over=True),
+        TellOwner("caller", taken, is_here=True),
+    ]
+
+
+@pytest.mark.holds("C10")
+def test_what_has_lapsed_is_forgotten_when_the_bus_has_forgotten_it_too() -> None:
+    ada = Driven()
+    ada.own()
+    ada.go_on(30)
+    ada.go_on(29)
+    assert ada.tenure is Tenure.LAPSED
+    ada.go_on(1)
+    assert len(ada.machine) == 0
+    again = Driven()
+    again.own()
+    again.go_on(30)
+    assert again(End("talk")) == []
+    assert len(again.machine) == 0
+
+
+@pytest.mark.holds("L9")
+@pytest.mark.parametrize("token", ["lost", TAKEN + "lost"])
+def test_what_the_bus_holds_for_a_worker_that_does_not_know_is_found_when_another_one_says_so(token: str) -> None:
+    ada = Driven()
+    held = ours(token)
+    assert ada(Named("talk", held, "t2")) == [Claim("talk", ours("t2"), (token,))]
+    assert ada(Named("talk", held, "t3")) == [], "it is being claimed"
+    assert ada(Claimed("talk", "t2", ours("t2"), ada.now)) == [
+        Acquired("talk", is_taken_over=token.startswith(TAKEN)),
+    ]
+    assert ada(Named("talk", ours("t2"), "t4")) == []
+    assert ada(Named("chat", THEIRS, "t5")) == [], "that is another worker's affair"
+    ada(Parted(GONE))
+    assert ada(Named("words", ours("lost"), "t6")) == []
+
+
+@pytest.mark.holds("L9")
+def test_a_claim_that_took_over_and_whose_answer_was_lost_is_known_by_its_token() -> None:
+    ada = Driven()
+    ada.want()
+    lost = ours(TAKEN + "lost")
+    assert ada(Claimed("talk", "t1", lost, ada.now)) == [Claim("talk", ours(), (lost.token,))]
+    assert ada(Claimed("talk", "t1", ours(), ada.now))[0] == Acquired("talk", is_taken_over=True)
+
+
+@pytest.mark.holds("L9")
+def test_a_lapsed_session_that_another_worker_asks_for_is_taken_over_from_oneself() -> None:
+    ada = Driven()
+    ada.own()
+    ada.go_on(30)
+    assert ada(Named("talk", ours("other"), "t2")) == []
+    assert ada(Named("talk", ours(), "t2")) == [Claim("talk", ours(TAKEN + "t2"), ("t1",))]
+
+
+# --- a worker leaves
+
+
+@pytest.mark.holds("R4", "C1")
+def test_a_worker_that_leaves_starts_nothing_and_holds_what_it_holds_until_somebody_has_it() -> None:
     ada = Driven()
     ada.own()
     ada(Want("another", "chat", "principal", "t2"))
     ada(Want("third", "words", "principal", "t3"))
     ada(Claimed("words", "t3", THEIRS, ada.now))
-    effects = ada(Leave())
-    assert effects[0] == Release("talk", "t1")
-    assert isinstance(refused(effects[1:], "another"), NotAlive)
+    assert isinstance(refused(ada(Leave()), "another"), NotAlive)
+    assert not ada.may_start
+    assert ada.machine.left() == {"talk": ours()}
     assert ada(Claimed("chat", "t2", ours("t2"), ada.now)) == [Release("chat", "t2")]
-    ada(Released("talk", "t1"))
     ada(Released("chat", "t2"))
+    assert ada(HandedOver("talk", "another")) == []
+    assert ada(HandedOver("talk", "t1")) == []
     assert len(ada.machine) == 0
     error = refused(ada.want("late"), "late")
     assert "leaves the cluster: ask another one" in str(error)
+
+
+@pytest.mark.holds("R4")
+def test_what_nobody_is_there_to_take_is_given_up_and_so_is_what_has_lapsed() -> None:
+    ada = Driven()
+    ada.own()
+    ada.go_on(30)
+    ada(Want("another", "chat", "principal", "t2"))
+    ada(Claimed("chat", "t2", ours("t2"), ada.now))
+    ada(Leave())
+    assert ada.machine.left() == {"talk": ours(), "chat": ours("t2")}
+    assert ada(GiveUp()) == [Release("talk", "t1"), Release("chat", "t2")]
+    ada(Released("chat", "t2"))
+    assert len(ada.machine) == 0
+
+
+@pytest.mark.holds("C1")
+def test_a_worker_that_leaves_and_is_found_to_have_lost_a_session_forgets_it() -> None:
+    ada = Driven()
+    ada.own()
+    ada(Leave())
+    assert ada(Refreshed("talk", "t1", THEIRS, ada.now)) == [Lost("talk")]
+    assert len(ada.machine) == 0
+
+
+@pytest.mark.holds("L9")
+def test_an_heir_claims_over_whoever_leaves_as_if_that_had_died() -> None:
+    ada, taken = Driven(), ours(TAKEN + "t2")
+    assert ada(Inherit("talk", THEIRS, "t2")) == [Claim("talk", taken, (THEIRS.token,))]
+    assert ada(Claimed("talk", taken.token, taken, ada.now)) == [Acquired("talk", is_taken_over=True)]
+    assert ada(Inherit("talk", THEIRS, "t3")) == [], "it is held already"
+    other = Driven()
+    other.find_theirs()
+    assert other(Inherit("talk", THEIRS, "t2")) == [Claim("talk", taken, (THEIRS.token,))]
+    for leaves in (Leave(), Parted(GONE)):
+        gone = Driven()
+        gone(leaves)
+        assert gone(Inherit("talk", THEIRS, "t2")) == []
+
+
+@pytest.mark.holds("C1")
+def test_a_holding_is_refreshed_after_four_beats_times_at_the_latest() -> None:
+    assert Terms(5, 3600, 20).refreshing == 20
+    assert Terms(5, 30, 20).refreshing == 10
 
 
 # --- worlds
@@ -561,6 +682,8 @@ def test_in_no_world_may_two_workers_start_something_for_one_session_and_all_end
             "refused: BusUnavailable",
             "refused: NotAlive",
             "refused: ConversationEnded",
+            "handed over",
+            "named",
         )
     ), seen
 

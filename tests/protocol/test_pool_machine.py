@@ -22,6 +22,7 @@ from protocol.pool_messages import (
     SessionGone,
     SessionOpened,
     Shut,
+    Told,
     Unreserve,
     Untold,
     Withdraw,
@@ -296,6 +297,18 @@ def test_a_loss_that_nobody_heard_of_is_told_to_whoever_comes_next_also_where_a_
     assert pool.machine.lend(pool.now) is None
     assert isinstance(refused(pool(Acquire("cy")), "cy"), SessionStateLost)
     pool.hit("cy", 1)
+
+
+@pytest.mark.holds("L9")
+def test_a_loss_that_was_heard_of_after_all_is_not_told_again_but_another_one_is() -> None:
+    pool = Driven(is_sticky=True)
+    pool(Release(pool.open("ada"), busy=False))
+    pool(Untold())
+    assert pool(Told()) == []
+    assert not pool.machine.owes_loss or pool.machine.lend(pool.now) is not None
+    pool(SessionBroke(1))
+    pool(Told())
+    assert isinstance(refused(pool(Acquire("cy")), "cy"), SessionStateLost)
 
 
 @pytest.mark.holds("L9")

@@ -53,6 +53,10 @@ class AnyLife(RuleBasedStateMachine):
     def not_hear_of_a_loss(self, random: Random) -> None:
         self.life.not_hear_of_a_loss(random)
 
+    @rule(random=randoms)
+    def hear_of_a_loss_after_all(self, random: Random) -> None:
+        self.life.hear_of_a_loss_after_all(random)
+
     @precondition(lambda self: self.life.held)
     @rule(random=randoms)
     def release(self, random: Random) -> None:
