@@ -45,6 +45,9 @@ from actors.testing.system import SimulatedSystem
 from actors.testing.trouble import Trouble
 
 if TYPE_CHECKING:
+    from actors.testing.cluster_lifecycle import ClusterLifecycle, ClusterReport
+    from actors.testing.cluster_phase import Phase
+    from actors.testing.cluster_trouble import Hazard
     from actors.testing.fake_session import FakeSession
     from actors.testing.fake_upstream import FakeUpstream
     from actors.testing.ledger import Attempt, Ledger
@@ -59,6 +62,10 @@ else:
 
 
 _WITH_THE_POOL: Final = {
+    "ClusterLifecycle": "actors.testing.cluster_lifecycle",
+    "ClusterReport": "actors.testing.cluster_lifecycle",
+    "Hazard": "actors.testing.cluster_trouble",
+    "Phase": "actors.testing.cluster_phase",
     "SMALL": "actors.testing.pool_lifecycle",
     "Attempt": "actors.testing.ledger",
     "FakeSession": "actors.testing.fake_session",
@@ -73,6 +80,8 @@ __all__ = [
     "SMALL",
     "Attempt",
     "ClockJump",
+    "ClusterLifecycle",
+    "ClusterReport",
     "Crash",
     "Deadlock",
     "Delay",
@@ -82,6 +91,7 @@ __all__ = [
     "FakeSession",
     "FakeUpstream",
     "Fault",
+    "Hazard",
     "Ledger",
     "Leftovers",
     "LifecycleBroken",
@@ -92,6 +102,7 @@ __all__ = [
     "NodeDown",
     "OverTime",
     "Pause",
+    "Phase",
     "PoolLifecycle",
     "Probe",
     "ProbeFailed",

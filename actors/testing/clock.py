@@ -33,7 +33,7 @@ class SimulatedClock(Clock):
     def __init__(self, time: Callable[[], float], random: Random) -> None:
         self._time = time
         self._random = random
-        self._offset = self._forward = 0.0
+        self._offset = self._forward = self._wall_offset = 0.0
         self._waiting: dict[trio.CancelScope, float] = {}
         self._stopwatch = 0.0
 
@@ -49,8 +49,8 @@ class SimulatedClock(Clock):
 
     @override
     def wall(self) -> float:
-        """The time of day. It leaps as the clock does: as if somebody had set it."""
-        return STARTED_AT + self.now()
+        """The time of day. It is set by itself (`set_wall`), and does not leap with the clock."""
+        return STARTED_AT + self._time() + self._wall_offset
 
     @override
     async def wait(self, event: Event, until: float) -> None:
@@ -94,6 +94,10 @@ class SimulatedClock(Clock):
         self._forward += max(0.0, seconds)
         for scope, until in self._waiting.items():
             scope.deadline = self._due(until)
+
+    def set_wall(self, seconds: float) -> None:
+        """Let the time of day alone be so many seconds off from now on, as when somebody has set it."""
+        self._wall_offset = seconds
 
     def _due(self, until: float) -> float:
         """The virtual time at which this clock shows `until`, or a hair more."""

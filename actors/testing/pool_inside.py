@@ -27,6 +27,13 @@ IDLE_REPORT: Final = 1.5
 # pyright: reportPrivateUsage=false
 
 
+def may_start(pool: "Pool", session_id: str) -> bool:
+    """Whether something may be started for a downstream session on this worker, and now."""
+    membership = pool._membership
+    cluster = None if membership is None else membership._actor
+    return cluster is not None and cluster.may_start(session_id)
+
+
 def session_of(lease: "Lease") -> "FakeSession":
     """The session that was lent. Asking the lease's client for it would tie a knot that only the collector undoes."""
     connection = lease._connection

@@ -84,3 +84,7 @@ def test_the_tutorials_pool_keeps_to_its_rules(name: str) -> None:
 
 async def test_the_tutorials_fake_server_forgets_its_session() -> None:
     await function(BLOCKS, "test_a_server_that_forgets_its_session_costs_one_call")()
+
+
+def test_the_tutorials_cluster_holds() -> None:
+    function(BLOCKS, "test_my_cluster")()
