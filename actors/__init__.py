@@ -51,6 +51,8 @@ from protocol.settings import PoolSettings, Tls, Upstream
 if TYPE_CHECKING:
     from actors.backstage import HandlerFactory
     from actors.borrowing import Borrowing
+    from actors.cluster_statistics import ClusterStats, ForwardFailure
+    from actors.cluster_tree import ClusterTree, WorkerStatus
     from actors.connection import Connection, Connector, Learnt, MessageHandler, Opening
     from actors.events import EventStream
     from actors.key_statistics import KeyStats
@@ -71,9 +73,12 @@ else:
 _WITH_THE_POOL: Final = {
     "Borrowing": "actors.borrowing",
     "BreakerStats": "actors.statistics",
+    "ClusterStats": "actors.cluster_statistics",
+    "ClusterTree": "actors.cluster_tree",
     "Connection": "actors.connection",
     "Connector": "actors.connection",
     "EventStream": "actors.events",
+    "ForwardFailure": "actors.cluster_statistics",
     "HandlerFactory": "actors.backstage",
     "KeyStats": "actors.key_statistics",
     "Learnt": "actors.connection",
@@ -86,6 +91,7 @@ _WITH_THE_POOL: Final = {
     "PoolStats": "actors.statistics",
     "StreamableHttp": "actors.transports",
     "Transports": "actors.transports",
+    "WorkerStatus": "actors.cluster_tree",
     "open_pool": "actors.pool",
 }
 
@@ -109,6 +115,8 @@ __all__ = [
     "ChildStatus",
     "Clock",
     "ClusterSettings",
+    "ClusterStats",
+    "ClusterTree",
     "Connection",
     "Connector",
     "DeadLetter",
@@ -117,6 +125,7 @@ __all__ = [
     "Effect",
     "EventStream",
     "Failed",
+    "ForwardFailure",
     "FromThread",
     "HandlerFactory",
     "InvalidName",
@@ -166,6 +175,7 @@ __all__ = [
     "UnknownChild",
     "Upstream",
     "WhichChildren",
+    "WorkerStatus",
     "WrongEventLoop",
     "WrongThread",
     "load_settings",

@@ -7,6 +7,8 @@ two parts: requests of others to `actors.serving`, and what is said of this work
 
 from collections.abc import Callable, Collection
 from functools import partial
+from heapq import nlargest
+from types import MappingProxyType
 from typing import Any, Final, assert_never
 
 from typing_extensions import override
@@ -27,8 +29,10 @@ from actors.cluster_messages import (
     OwnershipLost,
     OwnershipNews,
     OwnershipTaken,
+    WhoLives,
     WhoOwns,
 )
+from actors.cluster_statistics import BUSIEST, ClusterStats
 from actors.departure import Departure, HeirSilent, PeersFound
 from actors.effect import Failed
 from actors.forwarding import Forward, Forwarding, ForwardsNews, LossHeard
@@ -41,12 +45,13 @@ from protocol import forwards_messages as forwards
 from protocol import ownership_messages as ownership
 from protocol.bequest import unpack_bequest
 from protocol.cluster_settings import BEATS, ClusterSettings
-from protocol.errors import BusUnavailable, ClusterError, EnvelopeRefused
+from protocol.errors import BusUnavailable, ClusterError, EnvelopeRefused, Refusal
 from protocol.forwarded import ForwardedRequest
 from protocol.headers import IDENTITY_HEADERS
 from protocol.namespace import Namespace
 from protocol.ownership import Ownership, Terms
 from protocol.peer import Terms as ForwardsTerms
+from protocol.pool_events import BusJoined, BusParted, ClusterHappening, ConversationLost, ConversationTaken, TwinsFound
 from protocol.wire import Envelope, Kind
 
 MEMORY: Final = 60.0
@@ -71,6 +76,8 @@ class Cluster(Actor[ClusterMessage]):
         clock: runs through suspends, in seconds.
         wall_clock: the time that workers have in common, in seconds.
         identity_headers: those that identify callers.
+        says: what others may know of this worker, with each beat.
+        publish: is told what may be of interest to whoever watches.
 
     Attributes:
         worker: its id.
@@ -99,6 +106,8 @@ class Cluster(Actor[ClusterMessage]):
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
         identity_headers: Collection[str] = IDENTITY_HEADERS,
+        says: Callable[[], bytes] = bytes,
+        publish: Callable[[ClusterHappening], None] = ignore,
     ) -> None:
         self.worker = worker
         self._bus = way
@@ -113,6 +122,9 @@ class Cluster(Actor[ClusterMessage]):
         self._clock = clock
         self._wall_clock = wall_clock
         self._identity_headers = identity_headers
+        self._says = says
+        self._publish = publish
+        self._joins = self._taken_over = self._lost = 0
         self._forwards_timer: Timer | None = None
         self._timer: Timer | None = None
         self._is_joined = False
@@ -122,6 +134,41 @@ class Cluster(Actor[ClusterMessage]):
     def may_start(self, session_id: str) -> bool:
         """Whether something may be started for the session here and now."""
         return self._machine.may_start(session_id, self._clock())
+
+    def owns(self, session_id: str) -> bool:
+        """Whether the session is held here, be it in doubt for the moment."""
+        return self._machine.token(session_id) is not None
+
+    def stats(self) -> ClusterStats:
+        """The figures, but for those of callers."""
+        if not hasattr(self, "serving"):
+            return ClusterStats(worker=self.worker)  # it has yet to start
+        mail, forwarding, serving = self.mail, self.forwarding, self.serving
+        with_others = nlargest(BUSIEST, forwarding.in_flight_with().items(), key=lambda pair: pair[1])
+        return ClusterStats(
+            worker=self.worker,
+            joined=self._is_joined,
+            joins=self._joins,
+            owned=len(self._machine.owned()),
+            taken_over=self._taken_over,
+            lost=self._lost,
+            forwarded=forwarding.forwarded,
+            in_flight=len(forwarding),
+            in_flight_with=MappingProxyType(dict(with_others)),
+            failures=MappingProxyType(dict(forwarding.failures)),
+            timeouts=forwarding.timeouts,
+            withdrawn=forwarding.withdrawn,
+            forwards=forwarding.latency.snapshot(),
+            superseded=forwarding.superseded,
+            served=serving.served,
+            denied=serving.denied,
+            in_service=len(serving),
+            sent=mail.sent,
+            received=mail.received,
+            refused=MappingProxyType({reason: mail.refused[reason] for reason in Refusal}),
+            peers_seen=len(mail.seen),
+            twins=forwarding.twins,
+        )
 
     @override
     def started(self) -> None:
@@ -146,6 +193,7 @@ class Cluster(Actor[ClusterMessage]):
             tell=tell,
             wake=self._wake_forwards,
             died=lambda session_id, token: self._handle(ownership.OwnerDied(session_id, token, self._token())),
+            twins_seen=lambda peer, listeners: self._publish(TwinsFound(peer, listeners, self.now())),
         )
         self.serving = Serving(
             self.mail,
@@ -182,6 +230,8 @@ class Cluster(Actor[ClusterMessage]):
                 self._handle(ownership.Want(self.keep_reply(), session_id, principal, self._token()))
             case WhoOwns(session_id):
                 self._ask(bus.Find(session_id), partial(BusAnswered, self.keep_reply()))
+            case WhoLives():
+                self._ask(bus.Peers(), partial(BusAnswered, self.keep_reply()))
             case EndSession(session_id):
                 if not self._is_used(session_id):
                     self._handle(ownership.End(session_id))
@@ -191,6 +241,7 @@ class Cluster(Actor[ClusterMessage]):
                 self._joined(message)
             case bus.Parted(why):
                 self._is_joined = False
+                self._publish(BusParted(why, self.now()))
                 error = BusUnavailable(f"the bus was lost: {why}", was_sent=False)
                 self.forwarding.parted(error)
                 self._handle(ownership.Parted(error))
@@ -243,7 +294,7 @@ class Cluster(Actor[ClusterMessage]):
             if isinstance(wanted, Own):
                 self._handle(ownership.Withdraw(signal.reply, wanted.session_id))
             elif isinstance(wanted, Forward):
-                self.forwarding.withdrawn(signal.reply)
+                self.forwarding.withdraw(signal.reply)
 
     # --- the machine
 
@@ -272,9 +323,13 @@ class Cluster(Actor[ClusterMessage]):
             case ownership.Release(session_id, token):
                 self._ask(bus.Release(session_id, token), lambda _: ownership.Released(session_id, token))
             case ownership.Lost(session_id):
+                self._lost += 1
+                self._publish(ConversationLost(session_id, self.now()))
                 self._told(OwnershipLost(session_id))
             case ownership.Acquired(session_id, is_taken_over):
                 if is_taken_over:
+                    self._taken_over += 1
+                    self._publish(ConversationTaken(session_id, self.now()))
                     self._told(OwnershipTaken(session_id))
             case ownership.Wake(at):
                 if self._timer is not None:
@@ -296,8 +351,9 @@ class Cluster(Actor[ClusterMessage]):
                 self.serving.cancelled(envelope)
             case Kind.LEAVING:
                 self._inherit(envelope)
-            case Kind.REJECTED:
+            case Kind.REJECTED if self.departure.awaits(envelope.correlation):
                 self.departure.refused(envelope.correlation)
+                return
             case Kind.HELLO:
                 self.departure.taken(envelope.correlation)
                 self.serving.heard(envelope)
@@ -341,6 +397,8 @@ class Cluster(Actor[ClusterMessage]):
 
     def _joined(self, joined: bus.Joined) -> None:
         self._is_joined = True
+        self._joins += 1
+        self._publish(BusJoined(self._joins, self.now()))
         self._beat()
         self.forwarding.news(ForwardsNews(forwards.Joined(joined.age)))
         self._handle(ownership.Joined(joined.age, self._token()))
@@ -350,7 +408,7 @@ class Cluster(Actor[ClusterMessage]):
         if not self._is_joined or self._leaving:
             return
         asked_at = self._clock()
-        beat = bus.Beat(self.worker, self._settings.lifetime, b"")
+        beat = bus.Beat(self.worker, self._settings.lifetime, self._says())
         tell = self.ref.tell
 
         def beaten(answer: BusUnavailable | None) -> None:

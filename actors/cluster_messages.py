@@ -1,5 +1,6 @@
 """What the cluster actor is asked and told, and what it tells of its sessions."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from actors.departure import HeirSilent, PeersFound
@@ -32,6 +33,11 @@ class WhoOwns(Request[bus.Holding | None]):
     """Ask the bus who holds a session. Nothing is claimed."""
 
     session_id: str
+
+
+@message
+class WhoLives(Request[Mapping[str, bytes]]):
+    """Ask the bus which workers live, and what each says of itself."""
 
 
 @message
@@ -86,6 +92,7 @@ ClusterMessage = (
     | AcceptanceOut
     | Served
     | WhoOwns
+    | WhoLives
     | EndSession
     | LeaveCluster
     | PeersFound

@@ -4,10 +4,12 @@ What becomes of a request that is not answered, and whether the other worker liv
 (`protocol.forwards`). Here its effects are done, and answers that come in are given to whoever asked.
 """
 
+import logging
 from collections.abc import Callable
-from typing import Any, assert_never, cast
+from typing import Any, Final, NamedTuple, assert_never, cast
 
 from actors.bus import Bus
+from actors.cluster_statistics import ForwardFailure
 from actors.errand import raised_for
 from actors.mail import Mail
 from actors.reply import Reply
@@ -18,10 +20,16 @@ from protocol.errors import BusUnavailable, EnvelopeRefused, OutcomeUnknown, Own
 from protocol.forwarded import ForwardedRequest
 from protocol.forwarded_answer import unpack_failure, unpack_not_owner, unpack_result
 from protocol.forwards import Forwards
+from protocol.histogram import Histogram
 from protocol.message import Answer, Request, message
 from protocol.namespace import Namespace
 from protocol.peer import Terms
 from protocol.wire import Envelope, Kind
+
+logger = logging.getLogger(__name__)
+
+MOST_ALARMS: Final = 100
+"""Ids of which it is logged that two workers go by them; each once."""
 
 
 @message
@@ -77,6 +85,13 @@ class ForwardsNews(Answer):
 Ticket = Reply[dict[str, Any]]
 
 
+class _Open(NamedTuple):
+    """A request that is with another worker: who asked for it, and when."""
+
+    reply: Ticket
+    since: float
+
+
 class Forwarding:
     """See above.
 
@@ -90,8 +105,15 @@ class Forwarding:
         tell: tells the cluster, in a turn of its own.
         wake: has the cluster told `forwards.Tick` at that time.
         died: is told the sessions of requests whose owner has died, by their holdings.
+        twins_seen: is told of an id by which so many workers go.
 
     Attributes:
+        forwarded: how many requests went out.
+        failures: how many came to no result, by what they came to.
+        timeouts: how many of these because their time was over.
+        withdrawn: how many were given up by whoever asked.
+        latency: how long it took to answer them, in seconds.
+        superseded: how many answers came for which nobody waited any more.
         twins: how often two workers were seen to go by one id.
     """
 
@@ -107,6 +129,7 @@ class Forwarding:
         tell: Callable[[ForwardsNews], None],
         wake: Callable[[float], None],
         died: Callable[[str, str], None],
+        twins_seen: Callable[[str, int], None],
     ) -> None:
         self._mail = mail
         self._bus = way
@@ -116,11 +139,15 @@ class Forwarding:
         self._tell = tell
         self._wake = wake
         self._died = died
+        self._twins_seen = twins_seen
         self._machine: Forwards[bytes] = Forwards(terms)
-        self._open: dict[bytes, Ticket] = {}
+        self._open: dict[bytes, _Open] = {}
         self._correlations: dict[Ticket, bytes] = {}
         self._echoes: dict[bytes, forwards.Echoed] = {}
-        self.twins = 0
+        self._alarmed = set[str]()
+        self.failures = dict.fromkeys(ForwardFailure, 0)
+        self.latency = Histogram()
+        self.forwarded = self.timeouts = self.withdrawn = self.superseded = self.twins = 0
 
     def __len__(self) -> int:
         """How many requests are with other workers."""
@@ -130,18 +157,23 @@ class Forwarding:
         """Whether answers to a request of that id are waited for."""
         return correlation in self._open or correlation in self._echoes
 
+    def in_flight_with(self) -> dict[str, int]:
+        """How many each of them has."""
+        return self._machine.peers()
+
     def forward(self, reply: Ticket, wanted: Forward) -> None:
         """Somebody's request is another worker's."""
         correlation = self._mail.correlation()
-        self._open[correlation] = reply
+        now = self._now()
+        self._open[correlation] = _Open(reply, now)
         self._correlations[reply] = correlation
-        deadline = self._now() + wanted.timeout
-        self._handle(forwards.Forward(correlation, correlation.hex(), wanted.owner.owner, deadline))
+        self._handle(forwards.Forward(correlation, correlation.hex(), wanted.owner.owner, now + wanted.timeout))
 
-    def withdrawn(self, reply: Ticket) -> None:
+    def withdraw(self, reply: Ticket) -> None:
         """Whoever asked has gone."""
         if (correlation := self._correlations.get(reply)) is not None:
             self._take(correlation)
+            self.withdrawn += 1
             self._handle(forwards.Withdraw(correlation.hex()))
 
     def loss_heard(self, heard: LossHeard) -> None:
@@ -174,21 +206,26 @@ class Forwarding:
 
     def _give(self, envelope: Envelope, event: forwards.Answered | forwards.Rejected) -> None:
         """Whoever asked is given what the owner says, if they still wait."""
-        reply = self._take(envelope.correlation)
+        asked = self._take(envelope.correlation)
         self._handle(event)
-        if reply is None:
+        if asked is None:
+            self.superseded += 1
             return
+        self.latency.record(self._now() - asked.since)
         try:
             if envelope.kind is Kind.RESULT:
-                reply.answer(unpack_result(envelope.payload))
-            elif envelope.kind is Kind.NOT_OWNER:
-                reply.fail(Denied(unpack_not_owner(envelope.payload)))
+                asked.reply.answer(unpack_result(envelope.payload))
+                return
+            if envelope.kind is Kind.NOT_OWNER:
+                asked.reply.fail(Denied(unpack_not_owner(envelope.payload)))
             else:
                 error = raised_for(unpack_failure(envelope.payload))
                 is_loss = isinstance(error, SessionStateLost)
-                reply.fail(LossTold(error, envelope.sender, envelope.correlation) if is_loss else error)
+                asked.reply.fail(LossTold(error, envelope.sender, envelope.correlation) if is_loss else error)
         except EnvelopeRefused as refusal:
-            reply.fail(refusal)
+            asked.reply.fail(refusal)
+        if envelope.kind is not Kind.REJECTED:  # which the machine concludes
+            self.failures[ForwardFailure.DENIED if envelope.kind is Kind.NOT_OWNER else ForwardFailure.FAILED] += 1
 
     # --- the machine
 
@@ -201,11 +238,10 @@ class Forwarding:
             case forwards.Send(correlation, _, peer):
                 self._send(correlation, peer)
             case forwards.Refuse(correlation, error):
+                self.failures[ForwardFailure.REFUSED] += 1
                 self._fail(correlation, lambda _: error)
-            case forwards.Conclude(correlation, forwards.Outcome.UNKNOWN, why):
-                self._fail(correlation, lambda what: OutcomeUnknown(f"{what} may have run: {why}"))
-            case forwards.Conclude(correlation, _, why):
-                self._fail(correlation, lambda what: OwnerUnreachable(f"{what} has not begun: {why}"))
+            case forwards.Conclude():
+                self._conclude(effect)
             case forwards.Cancel(peer, correlation):
                 self._mail.post(self._names.requests(peer), Kind.CANCEL, bytes.fromhex(correlation), b"")
             case forwards.Probe(peer):
@@ -218,15 +254,15 @@ class Forwarding:
                 self._echo(peer, asked_at)
             case forwards.PeerDied(peer):
                 self._peer_died(peer)
-            case forwards.TwinsSeen():
-                self.twins += 1
+            case forwards.TwinsSeen(peer, receivers):
+                self._alarm(peer, receivers)
             case forwards.Wake(at):
                 self._wake(at)
             case _:
                 assert_never(effect)
 
     def _send(self, correlation: bytes, peer: str) -> None:
-        wanted, name = _wanted(self._open[correlation]), correlation.hex()
+        wanted, name = _wanted(self._open[correlation].reply), correlation.hex()
 
         def posted(receivers: int | BusUnavailable) -> None:
             self._tell(ForwardsNews(forwards.Posted(name, receivers)))
@@ -235,10 +271,37 @@ class Forwarding:
         try:
             payload = wanted.request.pack()
             self._mail.post(channel, Kind.REQUEST, correlation, payload, remaining=wanted.timeout, then=posted)
+            self.forwarded += 1
         except EnvelopeRefused as refusal:
             error = refusal
+            self.failures[ForwardFailure.REFUSED] += 1
             self._fail(correlation, lambda _: error)
             self._tell(ForwardsNews(forwards.Withdraw(name)))
+
+    def _conclude(self, conclude: forwards.Conclude[bytes]) -> None:
+        """A request came to nothing. One that was rejected has been answered already."""
+        why = conclude.why
+        self.failures[_FAILURES[conclude.outcome]] += 1
+        asked = self._open.get(conclude.ticket)
+        if asked is not None and self._now() >= asked.since + _wanted(asked.reply).timeout:
+            self.timeouts += 1
+        if conclude.outcome is forwards.Outcome.UNKNOWN:
+            self._fail(conclude.ticket, lambda what: OutcomeUnknown(f"{what} may have run: {why}"))
+        else:
+            self._fail(conclude.ticket, lambda what: OwnerUnreachable(f"{what} has not begun: {why}"))
+
+    def _alarm(self, peer: str, receivers: int) -> None:
+        """Workers that go by one id have each other's requests, and each answers them."""
+        self.twins += 1
+        if peer not in self._alarmed and len(self._alarmed) < MOST_ALARMS:
+            self._alarmed.add(peer)
+            logger.warning(
+                "%d workers go by the id %r, and are sent each other's requests: a process was copied or forked after "
+                "its pool was opened. Open a pool in each process",
+                receivers,
+                peer,
+            )
+        self._twins_seen(peer, receivers)
 
     def _echo(self, peer: str, asked_at: float) -> None:
         """Say something to oneself: all that was sent here before comes in before it."""
@@ -247,23 +310,30 @@ class Forwarding:
         self._mail.post(self._names.replies(self._worker), Kind.HELLO, correlation, b"")
 
     def _peer_died(self, peer: str) -> None:
-        for reply in list(self._open.values()):
-            wanted = _wanted(reply)
+        for asked in list(self._open.values()):
+            wanted = _wanted(asked.reply)
             if wanted.owner.owner == peer:
                 self._died(wanted.request.session_id, wanted.owner.token)
 
-    def _take(self, correlation: bytes) -> Ticket | None:
+    def _take(self, correlation: bytes) -> _Open | None:
         """Whoever asked, of whom nothing more is to be kept; None if they are known no more."""
-        reply = self._open.pop(correlation, None)
-        if reply is not None:
-            del self._correlations[reply]
-        return reply
+        asked = self._open.pop(correlation, None)
+        if asked is not None:
+            del self._correlations[asked.reply]
+        return asked
 
     def _fail(self, correlation: bytes, error: Callable[[str], Exception]) -> None:
         """Tell whoever asked; the error is made of what they asked for, in words."""
-        if (reply := self._take(correlation)) is not None:
-            request = _wanted(reply).request
-            reply.fail(error(f"{request.request.method} on {request.upstream.address}"))
+        if (asked := self._take(correlation)) is not None:
+            request = _wanted(asked.reply).request
+            asked.reply.fail(error(f"{request.request.method} on {request.upstream.address}"))
+
+
+_FAILURES: Final = {
+    forwards.Outcome.NOT_DELIVERED: ForwardFailure.NOT_DELIVERED,
+    forwards.Outcome.REJECTED: ForwardFailure.REJECTED,
+    forwards.Outcome.UNKNOWN: ForwardFailure.UNKNOWN,
+}
 
 
 def _wanted(reply: Ticket) -> Forward:

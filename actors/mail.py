@@ -15,6 +15,9 @@ from protocol.wire import ID_SIZE, Envelope, Kind, seal, unseal
 CAPACITY: Final = 200_000
 """Nonces that are remembered, for as long as an envelope with one of them would be taken."""
 
+MOST_SEEN: Final = 1_000
+"""Other workers that are told apart."""
+
 Posted = Callable[[int | BusUnavailable], None]
 
 
@@ -37,6 +40,7 @@ class Mail:
     Attributes:
         refused: how many envelopes were not taken, by reason.
         sent, received: how many went out and were taken.
+        seen: the other workers of whom some were taken; the first `MOST_SEEN`.
     """
 
     __slots__ = (
@@ -49,6 +53,7 @@ class Mail:
         "_worker",
         "received",
         "refused",
+        "seen",
         "sent",
     )
 
@@ -72,6 +77,7 @@ class Mail:
         self._fresh = Freshness(skew, CAPACITY)
         self.refused = Counter[Refusal]()
         self.sent = self.received = 0
+        self.seen = set[str]()
 
     def post(
         self,
@@ -132,6 +138,8 @@ class Mail:
                 self.refused[refusal.reason] += 1
                 return None
         self.received += 1
+        if envelope.sender != self._worker and len(self.seen) < MOST_SEEN:
+            self.seen.add(envelope.sender)
         return envelope
 
     def correlation(self) -> bytes:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from random import Random
 from typing import Any, Final, TypeVar
 
@@ -18,8 +19,11 @@ from actors.cluster_messages import (
     Own,
     Owner,
     OwnershipNews,
+    WhoLives,
     WhoOwns,
 )
+from actors.cluster_statistics import ClusterStats
+from actors.cluster_tree import ClusterTree
 from actors.forwarding import Denied, Forward, LossHeard, LossTold
 from actors.ref import Ref
 from actors.serving import Serve
@@ -43,9 +47,11 @@ from protocol.identity import Caller
 from protocol.message import Request, message
 from protocol.namespace import Namespace
 from protocol.ownership_messages import OwnerDenied
+from protocol.pool_events import ClusterHappening
 from protocol.raw_request import RawRequest
 from protocol.settings import PoolSettings
 from protocol.upstream import Upstream
+from protocol.worker_figures import WorkerFigures
 
 R = TypeVar("R")
 
@@ -96,6 +102,8 @@ class Membership:
         self._pool = pool
         self._actor: Cluster | None = None
         self._ref: Ref[ClusterMessage] | None = None
+        self._figures: Callable[[ClusterStats], WorkerFigures] | None = None
+        self._local_hits = self._remote_hits = self._misses = 0
 
     async def enter(
         self,
@@ -106,8 +114,14 @@ class Membership:
         heard: Callable[[ForwardedRequest], None],
         told: Callable[[OwnershipNews], None],
         is_used: Callable[[str], bool],
+        publish: Callable[[ClusterHappening], None],
+        figures: Callable[[ClusterStats], WorkerFigures],
     ) -> None:
-        """Begin to be a member, and give the others a moment to know. The arguments are those of `Cluster`."""
+        """Begin to be a member, and give the others a moment to know.
+
+        The arguments are those of `Cluster`; and `figures` makes of this worker's those that it shows to others.
+        """
+        self._figures = figures
         actor = self._actor = Cluster(
             f"{os.getpid()}-{system.random.getrandbits(48):012x}",
             self._way(system.random),
@@ -120,6 +134,8 @@ class Membership:
             clock=system.clock.through_suspends,
             wall_clock=system.clock.wall,
             identity_headers=self._pool.identity_headers,
+            says=self._says,
+            publish=publish,
         )
         self._ref = system.spawn(actor, name=name)
         with suppress(AskTimeout):  # then it goes on without, and joins them when it can
@@ -140,6 +156,44 @@ class Membership:
         if self._ref is not None and self._ref.is_alive:
             with anyio.move_on_after(LEAVING, shield=True):
                 await self._ref.ask(LeaveCluster())
+
+    # --- figures
+
+    def stats(self) -> ClusterStats:
+        """This worker's figures; zeros before it was entered."""
+        if self._actor is None or self._ref is None:
+            return ClusterStats()
+        stats = self._actor.stats()
+        return replace(
+            stats,
+            joined=stats.joined and self._ref.is_alive,
+            local_hits=self._local_hits,
+            remote_hits=self._remote_hits,
+            misses=self._misses,
+        )
+
+    async def tree(self) -> ClusterTree:
+        """The workers that live, this one with its figures of this moment.
+
+        Raises:
+            BusUnavailable: the bus cannot be reached.
+            PoolClosed: the pool is closed, or was while this waited.
+        """
+        said = await self._ask(WhoLives())
+        figures = None if self._figures is None else self._figures(self.stats())
+        return ClusterTree.of(self._settings.namespace, said, here=self.worker, figures=figures)
+
+    def _says(self) -> bytes:
+        return b"" if self._figures is None else self._figures(self.stats()).pack()
+
+    def _count(self, owner: Owner, *, was_here: bool) -> None:
+        """Count a call by where its conversation was owned."""
+        if not owner.is_here:
+            self._remote_hits += 1
+        elif was_here:
+            self._local_hits += 1
+        else:
+            self._misses += 1
 
     # --- sessions
 
@@ -190,9 +244,12 @@ class Membership:
         until = actor.now() + seconds
         denied = 0
         failure: TroupeError | None = None
-        for _ in range(TRIES):
+        was_here = actor.owns(wanted.session_id)
+        for tried in range(TRIES):
             left = max(0.0, until - actor.now())
             owner = await self.own(wanted.session_id, wanted.caller, left)
+            if not tried:
+                self._count(owner, was_here=was_here)
             left = max(0.0, until - actor.now())
             if owner.is_here:
                 return await here(left)

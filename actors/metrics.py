@@ -9,10 +9,11 @@ The rules
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from math import inf
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
+from actors.cluster_metrics import CLUSTER_METRICS
+from actors.metered import Metered, Sample, Spread
 from actors.statistics import Permits, PoolStats
 from protocol.histogram import HistogramSnapshot
 from protocol.session import SessionState
@@ -30,32 +31,6 @@ class HasStats(Protocol):
 
 
 Source = HasStats | Callable[[], PoolStats]
-Sample = tuple[tuple[str, ...], float]
-
-
-@dataclass(frozen=True, slots=True)
-class Metered:
-    """One metric: its name without `troupe_pool_`, what it says, and how it is read.
-
-    Attributes:
-        read: its samples, each with the values of its labels.
-    """
-
-    kind: Literal["counter", "gauge"]
-    name: str
-    help: str
-    read: Callable[[PoolStats], Iterable[Sample]]
-    labels: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """One histogram; see `Metered`. One that is `now` tells of what is there, not of all that ever was."""
-
-    name: str
-    help: str
-    read: Callable[[PoolStats], HistogramSnapshot]
-    now: bool = False
 
 
 def _one(read: Callable[[PoolStats], float]) -> Callable[[PoolStats], Iterable[Sample]]:
@@ -66,7 +41,7 @@ def _permits(read: Callable[[Permits], float]) -> Callable[[PoolStats], Iterable
     return lambda stats: [] if stats.permits is None else [((), read(stats.permits))]
 
 
-METRICS: Final = (
+METRICS: Final[tuple[Metered | Spread, ...]] = (
     Metered("counter", "hits", "Sessions lent at once.", _one(lambda stats: stats.hits)),
     Metered("counter", "misses", "Callers who had to wait for a session.", _one(lambda stats: stats.misses)),
     Metered("counter", "leases", "Sessions lent.", _one(lambda stats: stats.uses)),
@@ -181,6 +156,7 @@ METRICS: Final = (
     Spread("connect_seconds", "How long sessions took to open.", lambda stats: stats.tally.connects),
     Spread("session_uses", "How often each ended session was lent.", lambda stats: stats.tally.session_uses),
     Spread("lease_age_seconds", "Leases that are held, by their age.", lambda stats: stats.leases, now=True),
+    *CLUSTER_METRICS,
 )
 """All metrics, in the order in which they are shown."""
 
@@ -229,8 +205,7 @@ class PoolCollector:
                 if isinstance(metric, Metered):
                     for values, value in metric.read(stats):
                         family.add_metric((*labels, *values), value)
-                else:
-                    histogram = metric.read(stats)
+                elif (histogram := metric.read(stats)) is not None:
                     family.add_metric(labels, _buckets(histogram), histogram.sum)
             yield family
 

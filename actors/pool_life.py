@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from threading import get_ident
 from types import TracebackType
 from typing import Any, Self
@@ -12,6 +13,7 @@ import anyio
 from actors.arguments import check_upstream, resized
 from actors.backstage import Backstage, HandlerFactory
 from actors.cluster_messages import OwnershipNews
+from actors.cluster_statistics import ClusterStats
 from actors.connection import Connector
 from actors.events import BUFFER, Events, EventStream
 from actors.extractor import WatchedExtractor
@@ -29,6 +31,7 @@ from protocol.headers import check_session_id
 from protocol.identity import Identities
 from protocol.settings import PoolSettings
 from protocol.upstream import Upstream
+from protocol.worker_figures import WorkerFigures
 
 
 class PoolLife:
@@ -100,7 +103,14 @@ class PoolLife:
             heard=self._loss_was_heard,
             told=self._owns_no_more,
             is_used=self._registry_actor.has_conversation,
+            publish=self._backstage.events.publish,
+            figures=partial(self._in_small, self._system.now()),
         )
+
+    def _in_small(self, opened_at: float, cluster: ClusterStats) -> WorkerFigures:
+        """What other workers may see of this one. It is said with every beat, and so walks through no keys."""
+        sessions, uptime = self._registry_actor.permits().permits, self._system.now() - opened_at
+        return cluster.in_small(pool=self._name, uptime=uptime, sessions=sessions)
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
@@ -169,6 +179,7 @@ class PoolLife:
             tally=tally.figures(),
             permits=Permits(counts.permits, self.settings.max_sessions, counts.queued),
             breakers=self._registry_actor.breaker_stats(),
+            cluster=None if self._membership is None else self._membership.stats(),
         )
 
     # --- the pool as a whole

@@ -7,6 +7,7 @@ from typing_extensions import override
 
 from actors.arguments import check_upstream
 from actors.cluster_messages import OwnershipNews, OwnershipTaken
+from actors.cluster_tree import ClusterTree
 from actors.lease import Lease, Origin
 from actors.membership import Membership, Wanted
 from actors.pool_life import PoolLife
@@ -73,6 +74,19 @@ class PoolMember(PoolLife):
         membership = self._member()
         check_session_id(session_id)
         return await membership.who_owns(session_id)
+
+    async def cluster_tree(self) -> ClusterTree:
+        """The workers of the cluster that live, with what each says of itself: `print(await pool.cluster_tree())`.
+
+        This worker's figures are those of now, and the others' those of their last beat, a quarter of `lifetime` ago
+        at the most while all is well. What they say is not signed: it is for people to look at.
+
+        Raises:
+            BusUnavailable: Redis cannot be reached.
+            InvalidSettings: the pool has no cluster.
+            PoolClosed: the pool is not open.
+        """
+        return await self._member().tree()
 
     def _member(self) -> Membership:
         if self._membership is None:

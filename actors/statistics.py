@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from actors.cluster_statistics import ClusterStats
 from actors.key_statistics import NO_LEASES, KeyStats, histogram_as_mapping
 from actors.tally import TallyFigures
 from protocol.histogram import HistogramSnapshot
@@ -62,6 +63,7 @@ class PoolStats:
         tally: what is counted for the pool as a whole, and the histograms.
         permits: those of all keys together; None where only keys have a cap.
         breakers: those that have seen a failure.
+        cluster: those that it has as one of several workers; None for a pool without a cluster.
     """
 
     keys: tuple[KeyStats, ...] = ()
@@ -69,6 +71,7 @@ class PoolStats:
     tally: TallyFigures = field(default_factory=TallyFigures)
     permits: Permits | None = None
     breakers: tuple[BreakerStats, ...] = ()
+    cluster: ClusterStats | None = None
 
     def sessions(self, *states: SessionState) -> int:
         """How many sessions are in one of these states; in any, if none is named."""
@@ -218,6 +221,7 @@ class PoolStats:
                 for breaker in self.breakers
             ],
             "keys_evicted": {reason.value: number for reason, number in tally.keys_evicted.items()},
+            "cluster": None if self.cluster is None else self.cluster.as_mapping(),
             "keys": [key.as_mapping() for key in self.keys],
         }
 
@@ -228,6 +232,7 @@ class PoolStats:
             f"{self.sessions()} sessions in {len(self.keys)} keys, {idle} idle, {used} in use; {self.waiting} waiting; "
             f"{self.hits} hits, {self.misses} misses ({self.hit_rate:.1%} hits); {self.opened} opened, "
             f"{self.open_failures} failed to open, {self.broken} broke; {self.http_requests} HTTP requests"
+            f"{'' if self.cluster is None else f'; {self.cluster}'}"
         )
 
 

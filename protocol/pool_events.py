@@ -5,6 +5,7 @@ shown: no credential, no query string) and session (`session`, its number among 
 waits for them to be read: they are facts, in the order in which they came about.
 """
 
+from dataclasses import field
 from enum import Enum
 
 from protocol.message import message
@@ -151,6 +152,50 @@ class BreakerMoved:
     at: float
 
 
+# --- among workers ----------------------------------------------------------------------------------------------------
+
+
+@message
+class ConversationTaken:
+    """A conversation was taken over from a worker that had died. Its id is there to be read, and not in the repr."""
+
+    session_id: str = field(repr=False)
+    at: float
+
+
+@message
+class ConversationLost:
+    """A conversation is not owned here any more, though it was not given up: what it had here ends. See above."""
+
+    session_id: str = field(repr=False)
+    at: float
+
+
+@message
+class BusJoined:
+    """This worker is on the bus, and what others own can be reached. `times`: how often it has come to be."""
+
+    times: int
+    at: float
+
+
+@message
+class BusParted:
+    """The bus was lost. It is tried again until it is back. `why`: in words, without anything secret."""
+
+    why: str
+    at: float
+
+
+@message
+class TwinsFound:
+    """So many workers listen by one id, and are sent each other's requests."""
+
+    worker: str
+    listeners: int
+    at: float
+
+
 # --- the stream itself ------------------------------------------------------------------------------------------------
 
 
@@ -161,6 +206,9 @@ class Missed:
     count: int
     at: float
 
+
+ClusterHappening = ConversationTaken | ConversationLost | BusJoined | BusParted | TwinsFound
+"""What happens to one of several workers."""
 
 PoolHappening = (
     SessionCreated
@@ -173,6 +221,11 @@ PoolHappening = (
     | KeyAdded
     | KeyEvicted
     | BreakerMoved
+    | ConversationTaken
+    | ConversationLost
+    | BusJoined
+    | BusParted
+    | TwinsFound
 )
 """What the pool's actors publish."""
 

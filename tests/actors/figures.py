@@ -1,8 +1,10 @@
 """Figures of a pool in which something of everything has happened, and secrets that must show nowhere."""
 
+from actors.cluster_statistics import ClusterStats, ForwardFailure
 from actors.key_statistics import KeyStats
 from actors.statistics import BreakerStats, Permits, PoolStats
 from actors.tally import Tally
+from protocol.errors import Refusal
 from protocol.histogram import AGES, HistogramSnapshot
 from protocol.keys import PoolKey, identify
 from protocol.pool import PoolCounts
@@ -57,6 +59,37 @@ def tally() -> Tally:
     return made
 
 
+def cluster() -> ClusterStats:
+    """A worker's figures, another one in each place."""
+    return ClusterStats(
+        worker="4711-0123456789ab",
+        joined=True,
+        joins=3,
+        local_hits=21,
+        remote_hits=22,
+        misses=23,
+        owned=24,
+        taken_over=25,
+        lost=26,
+        forwarded=27,
+        in_flight=28,
+        in_flight_with={"4712-0123456789ab": 20, "4713-0123456789ab": 8},
+        failures={kind: number for number, kind in enumerate(ForwardFailure, 50)},
+        timeouts=29,
+        withdrawn=30,
+        forwards=HistogramSnapshot.of([0.002, 0.3]),
+        superseded=31,
+        served=32,
+        denied=33,
+        in_service=34,
+        sent=35,
+        received=36,
+        refused={reason: number for number, reason in enumerate(Refusal, 70)},
+        peers_seen=37,
+        twins=38,
+    )
+
+
 def figures() -> PoolStats:
     made = tally()
     return PoolStats(
@@ -68,4 +101,5 @@ def figures() -> PoolStats:
             BreakerStats("https://mcp.example:8443/mcp", "endpoint", "open", failures=5, trips=8, retry_after=2.5),
             BreakerStats(f"https://mcp.example:8443/mcp, identity {IDENTITY[:8]}", "credential", "closed"),
         ),
+        cluster=cluster(),
     )

@@ -12,8 +12,10 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 from prometheus_client.registry import DuplicateTimeseries
 
 from actors import open_pool
+from actors.cluster_statistics import ForwardFailure
 from actors.metrics import METRICS, PoolCollector
 from actors.statistics import BREAKER_KINDS, BREAKER_STATES, PoolStats
+from protocol.errors import Refusal
 from protocol.pool_events import KeyEviction, Retirement
 from protocol.session import SessionState
 from tests.actors.fakes import ECHO, FakeServer
@@ -76,6 +78,31 @@ def test_what_is_scraped_is_what_the_pool_says() -> None:
         "session_uses_bucket,le=20.0": 1,
         "lease_age_seconds_bucket,le=5.0": 4,
         "lease_age_seconds_gcount": 6,
+        "cluster_local_hits_total": 21,
+        "cluster_remote_hits_total": 22,
+        "cluster_misses_total": 23,
+        "cluster_owned": 24,
+        "cluster_taken_over_total": 25,
+        "cluster_lost_total": 26,
+        "cluster_forwards_total": 27,
+        "cluster_in_flight": 28,
+        "cluster_in_flight_with_busiest": 20,
+        "cluster_forward_failures_total,kind=unknown": 55,
+        "cluster_forward_timeouts_total": 29,
+        "cluster_forwards_withdrawn_total": 30,
+        "cluster_answers_superseded_total": 31,
+        "cluster_served_total": 32,
+        "cluster_denied_total": 33,
+        "cluster_in_service": 34,
+        "cluster_envelopes_sent_total": 35,
+        "cluster_envelopes_received_total": 36,
+        "cluster_envelopes_refused_total,reason=replayed": 77,
+        "cluster_reconnects_total": 2,
+        "cluster_peers_seen": 37,
+        "cluster_twins_total": 38,
+        "cluster_joined": 1,
+        "cluster_forward_seconds_count": 2,
+        "cluster_forward_seconds_sum": pytest.approx(0.302),
     }
     for name, value in expected.items():
         assert read[f"troupe_pool_{name}"] == value, name
@@ -89,6 +116,7 @@ def test_what_is_scraped_is_what_the_pool_says() -> None:
         "troupe_pool_session_uses_count",
         "troupe_pool_session_uses_sum",
         "troupe_pool_lease_age_seconds_gsum",
+        "troupe_pool_cluster_forward_seconds_bucket",
     }
 
 
@@ -115,16 +143,29 @@ def test_the_newer_text_format_takes_it_too() -> None:
 @pytest.mark.holds("X1")
 def test_no_secret_address_user_or_key_is_in_what_is_scraped() -> None:
     text = exposed(figures)
-    for hidden in ("s3cret", "mcp.example", "http:", "https:", "ada", "gateway", IDENTITY[:8], "identity "):
+    for hidden in (
+        "s3cret",
+        "mcp.example",
+        "http:",
+        "https:",
+        "ada",
+        "gateway",
+        IDENTITY[:8],
+        "identity ",
+        "0123456789ab",
+    ):
         assert hidden not in text.replace("Identity extractors", ""), hidden
 
 
 @pytest.mark.holds("X1")
 def test_labels_have_no_other_values_than_the_packages_own() -> None:
     known = {
-        "reason": {reason.value for reason in (*Retirement, *KeyEviction)},
+        "reason": {
+            *(reason.value for reason in (*Retirement, *KeyEviction)),
+            *(reason.name.lower() for reason in Refusal),
+        },
         "state": {*BREAKER_STATES, *(state.name.lower() for state in SessionState)},
-        "kind": set(BREAKER_KINDS),
+        "kind": {*BREAKER_KINDS, *(kind.value for kind in ForwardFailure)},
     }
     for family in parse(exposed(figures)):
         for sample in family.samples:
@@ -135,7 +176,7 @@ def test_labels_have_no_other_values_than_the_packages_own() -> None:
 def test_a_pool_without_figures_shows_zeros_and_no_permits() -> None:
     read = samples(exposed(PoolStats))
     assert not any(read.values())
-    assert not any("permits" in name for name in read)
+    assert not any("permits" in name or "cluster" in name for name in read)
     assert read["troupe_pool_sessions_retired_total,reason=broken"] == 0, "a rate needs its first zero"
 
 

@@ -74,6 +74,7 @@ def test_a_pool_in_which_nothing_happened_has_figures_too() -> None:
     assert stats.tally.past == KeyTotals()
     assert stats.tally.waits.quantile(0.5) is None
     assert json.loads(json.dumps(stats.as_mapping()))["permits"] is None
+    assert stats.as_mapping()["cluster"] is None
     assert str(stats) == (
         "0 sessions in 0 keys, 0 idle, 0 in use; 0 waiting; 0 hits, 0 misses (0.0% hits); 0 opened, 0 failed to open, "
         "0 broke; 0 HTTP requests"
@@ -95,6 +96,7 @@ def test_the_mapping_is_json_and_has_every_figure() -> None:
     assert told["keys_evicted"] == {"idle": 0, "room": 1, "ended": 0, "crashed": 0}
     assert told["permits"] == {"given": 14, "capacity": 20, "queued": 2}
     assert told["breakers"][0]["retry_after"] == 2.5
+    assert told["cluster"]["in_flight_with"] == {"4712-0123456789ab": 20, "4713-0123456789ab": 8}
     assert told["waits"]["count"] == told["waits"]["buckets"]["+Inf"] == 4
     assert told["waits"]["buckets"]["0.025"] == 2
     assert told["waits"]["p99"] == 60.0

@@ -1,5 +1,5 @@
 """What reads the wire, given any bytes: as an envelope, as the body of one that is signed, as a chunk, as several, and
-as each of the payloads that a forwarded request and its answer have.
+as each of the payloads that a forwarded request and its answer have, and as what a worker says of itself.
 
 It raises `EnvelopeRefused` or reads something; and what it read is read once more from what that is written as.
 """
@@ -30,6 +30,7 @@ from protocol.forwarded_answer import (
 from protocol.raw_request import RawRequest
 from protocol.upstream import Upstream
 from protocol.wire import LAYOUTS, seal
+from protocol.worker_figures import WorkerFigures
 from tests.protocol.sealed import ENVELOPE, KEYRING, opened, signed
 
 _LIMIT: Final = 40
@@ -82,6 +83,8 @@ def decode(data: bytes) -> None:
         with suppress(EnvelopeRefused):
             again = pack(unpack(data))
             assert pack(unpack(again)) == again  # as bytes, since what is no number equals nothing
+    figures = WorkerFigures.unpack(data)
+    assert figures is None or WorkerFigures.unpack(figures.pack()) == figures
     _take(data)
 
 
@@ -104,6 +107,7 @@ def seeds() -> Iterator[bytes]:
     yield pack_bequest("session-1", HELD)
     yield pack_note(Progress(1, 2.5, "half"))
     yield pack_note(Log("info", None, {"a": 1}))
+    yield WorkerFigures("troupe", 2.5, *range(9)).pack()
 
 
 def _take(data: bytes) -> None:

@@ -144,6 +144,32 @@ def worker_process(redis: RedisServer, cluster: ClusterSettings, server: McpServ
             process.kill()
 
 
+@pytest.mark.holds("C5")
+async def test_the_tree_shows_the_workers_of_all_processes_and_only_those_that_live(
+    redis: RedisServer, server: McpServer, cluster: ClusterSettings
+) -> None:
+    upstream = Upstream(server.url, mode="legacy")
+    async with pools(redis, cluster, 1) as (here,):
+        with worker_process(redis, cluster, server) as (process, worker):
+            assert await counted(here, upstream) == 2
+            with anyio.fail_after(5):  # until it beats
+                while (await here.cluster_tree()).conversations == 0:  # noqa: ASYNC110 - nobody tells
+                    await anyio.sleep(0.05)
+            mine, other = (await here.cluster_tree()).workers
+            assert (mine.worker, mine.is_here, other.worker, other.is_here) == (here.worker, True, worker, False)
+            assert mine.figures is not None
+            assert other.figures is not None
+            assert (mine.figures.pool, mine.figures.forwarded, mine.figures.sessions) == ("pool-0", 1, 0)
+            assert (other.figures.pool, other.figures.conversations, other.figures.sessions) == ("troupe", 1, 1)
+            stats = here.stats().cluster
+            assert stats is not None
+            assert (stats.remote_hits, stats.forwards.count, stats.peers_seen, stats.joined) == (1, 1, 1, True)
+            process.stdin.close()
+            with anyio.fail_after(5):  # until it has left
+                while len((await here.cluster_tree()).workers) > 1:  # noqa: ASYNC110 - nobody tells
+                    await anyio.sleep(0.05)
+
+
 async def until_accepted(pool: Pool) -> None:
     """Wait until a request of this worker has begun at another one."""
     assert pool._membership is not None

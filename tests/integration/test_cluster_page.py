@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from actors import ClusterStats, ForwardFailure
 from protocol.bus import Claim, Holding
 from protocol.cluster_settings import ClusterSettings
+from protocol.errors import Refusal
 from protocol.namespace import Namespace
 from tests.integration.buses import redis_bus, workers
 from tests.integration.servers import running_server
@@ -34,6 +36,26 @@ def test_every_setting_is_in_the_table_with_its_default() -> None:
     for setting in fields(ClusterSettings):
         shown = rows[setting.name].strip("`").removesuffix(" s").replace(",", "")
         assert shown == {"()": "none", "False": "no"}.get(str(setting.default), f"{setting.default}".removesuffix(".0"))
+
+
+def test_every_figure_is_explained_and_no_other() -> None:
+    (table,) = re.findall(r"^## What the figures say\n(.*?)^## ", PAGE, re.DOTALL | re.MULTILINE)
+    rows = re.findall(r"^\| (`.*?`) \| (.*) \|$", table, re.MULTILINE)
+    named = [name for names, _ in rows for name in re.findall(r"`(\w+)`", names)]
+    said = {name for _, text in rows for name in re.findall(r"`(\w+)`", text)}
+    assert len(set(named)) == len(named)
+    stats = ClusterStats()
+    assert all(hasattr(stats, name) for name in named)
+    plain = {"worker", "joins", "hit_rate", "owned", "forwarded", "withdrawn", "served", "sent", "received"}
+    assert {*stats.as_mapping()} - plain <= {*named, *said}
+    assert {kind.value for kind in ForwardFailure} <= said
+    assert said <= {
+        *(kind.value for kind in ForwardFailure),
+        *(reason.name.lower() for reason in Refusal),
+        *(setting.name for setting in fields(ClusterSettings)),
+        *stats.as_mapping(),
+        "OutcomeUnknown",
+    }
 
 
 async def test_the_keys_are_called_what_the_page_says() -> None:
