@@ -292,9 +292,10 @@ class Ownership(Generic[T]):
         """The bus says who holds it, or says nothing."""
         answer, entry = event.answer, self._entries.get(event.session_id)
         is_awaited = entry is not None and entry.holding.token == event.token
-        if entry is None or not is_awaited or entry.state not in (Tenure.CLAIMING, *HELD):
-            is_left = isinstance(answer, Holding) and answer.token == event.token and isinstance(event, Claimed)
-            return [Release(event.session_id, event.token)] if is_left and entry is None else []
+        if entry is None:
+            return self._unknown(event, answer, now)
+        if not is_awaited or entry.state not in (Tenure.CLAIMING, *HELD):
+            return []
         if isinstance(answer, BusUnavailable):
             if entry.state is Tenure.CLAIMING:
                 return [*self._refuse(entry, answer), *self._forget(entry, Turn.FAILED)]
@@ -309,6 +310,20 @@ class Ownership(Generic[T]):
             entry.is_taken_over = entry.is_taken_over or answer.token.startswith(TAKEN)
             return [Claim(entry.session_id, entry.holding, entry.over)]
         return self._found(entry, answer, now)
+
+    def _unknown(
+        self, event: Claimed | Refreshed, answer: Holding | BusUnavailable | None, now: float
+    ) -> list[OwnershipEffect[T]]:
+        """The bus says who holds what nothing is known of: it was claimed for nobody any more, or it was found."""
+        if not isinstance(answer, Holding) or answer.token != event.token:
+            return []
+        if isinstance(event, Claimed):
+            return [Release(event.session_id, event.token)]
+        if self._is_leaving or answer.owner != self._worker:
+            return []
+        entry = self._entries[event.session_id] = Owned(event.session_id, answer)
+        entry.is_taken_over = answer.token.startswith(TAKEN)
+        return self._claim(entry, now)
 
     def _won(self, entry: Owned[T], asked_at: float) -> list[OwnershipEffect[T]]:
         is_new = entry.state is Tenure.CLAIMING
@@ -450,14 +465,12 @@ class Ownership(Generic[T]):
         return effects
 
     def _named(self, session_id: str, held: Holding, new: str, now: float) -> list[OwnershipEffect[T]]:
-        """Held under this worker's id, and not by a token that it knows: that is to come to an end, or to be so."""
+        """Held under this worker's id, and not by a token that it knows: if the bus says so too, it is to be so."""
         entry = self._entries.get(session_id)
         if self._is_leaving or self._away is not None or held.owner != self._worker:
             return []
         if entry is None:
-            entry = self._entries[session_id] = Owned(session_id, Holding(self._worker, new, held.principal))
-            entry.over, entry.is_taken_over = (held.token,), held.token.startswith(TAKEN)
-            return self._claim(entry, now)
+            return [Refresh(session_id, held.token)]
         if entry.state is Tenure.LAPSED and entry.holding.token == held.token:
             entry.move(Turn.DIED)
             return self._take_over(entry, new, now)

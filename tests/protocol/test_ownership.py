@@ -567,15 +567,26 @@ def test_what_has_lapsed_is_forgotten_when_the_bus_has_forgotten_it_too() -> Non
 def test_what_the_bus_holds_for_a_worker_that_does_not_know_is_found_when_another_one_says_so(token: str) -> None:
     ada = Driven()
     held = ours(token)
-    assert ada(Named("talk", held, "t2")) == [Claim("talk", ours("t2"), (token,))]
+    assert ada(Named("talk", held, "t2")) == [Refresh("talk", token)]
+    assert ada(Refreshed("talk", token, None, ada.now)) == [], "it is not so any more"
+    assert ada(Refreshed("talk", token, THEIRS, ada.now)) == []
+    assert ada(Refreshed("talk", token, GONE, ada.now)) == []
+    assert ada(Refreshed("talk", token, held, ada.now)) == [Claim("talk", held)]
     assert ada(Named("talk", held, "t3")) == [], "it is being claimed"
-    assert ada(Claimed("talk", "t2", ours("t2"), ada.now)) == [
-        Acquired("talk", is_taken_over=token.startswith(TAKEN)),
-    ]
-    assert ada(Named("talk", ours("t2"), "t4")) == []
+    assert ada(Claimed("talk", token, held, ada.now)) == [Acquired("talk", is_taken_over=token.startswith(TAKEN))]
+    assert ada(Named("talk", held, "t4")) == []
     assert ada(Named("chat", THEIRS, "t5")) == [], "that is another worker's affair"
     ada(Parted(GONE))
     assert ada(Named("words", ours("lost"), "t6")) == []
+
+
+@pytest.mark.holds("L9")
+def test_what_is_found_is_not_claimed_by_a_worker_that_leaves_or_of_another_one() -> None:
+    ada = Driven()
+    ada(Named("talk", ours("lost"), "t2"))
+    assert ada(Refreshed("talk", THEIRS.token, THEIRS, ada.now)) == []
+    ada(Leave())
+    assert ada(Refreshed("talk", "lost", ours("lost"), ada.now)) == []
 
 
 @pytest.mark.holds("L9")
