@@ -9,7 +9,21 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from benchmarks import call, close, contention, fresh, hit, keys, kill, memory, runtime, soak, wakeup
+from benchmarks import (
+    call,
+    close,
+    contention,
+    forward,
+    fresh,
+    hit,
+    keys,
+    kill,
+    memory,
+    runtime,
+    soak,
+    takeover,
+    wakeup,
+)
 from benchmarks.figure import Figure, Options, table
 
 BENCHMARKS: Final[dict[str, Callable[[Options], list[Figure]]]] = {
@@ -23,6 +37,8 @@ BENCHMARKS: Final[dict[str, Callable[[Options], list[Figure]]]] = {
     "fresh": fresh.measure,
     "kill": kill.measure,
     "close": close.measure,
+    "forward": forward.measure,
+    "takeover": takeover.measure,
     "soak": soak.measure,
 }
 """What can be run, in the order in which it is. Each module's docstring says what it measures."""

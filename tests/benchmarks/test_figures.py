@@ -44,6 +44,14 @@ HELD = [
     ("kill", "T13", "back: callers that fail until one is served, stateless, trio", "", 0.0),
     ("close", "T14", "closing 50 sessions that do not end / close_timeout (0.2 s), trio", "", 2.0),
     ("close", "T14", "closing 10 sessions whose server hangs / close_timeout (0.2 s), trio", "", 2.0),
+    ("forward", "T9", "a forwarded call / redis-py there and back, trio", "", 2.5),
+    ("forward", "T10", "CPU a forwarded call, 50 at a time, who forwards, trio", "µs", 300.0),
+    ("forward", "T10", "CPU a forwarded call, 50 at a time, the owner, trio", "µs", 300.0),
+    ("forward", "T11", "Redis connections more after 300 forwards, trio", "", 0.0),
+    ("takeover", "T12", "owner killed: until its caller has an error, trio", "ms", 50.0),
+    ("takeover", "T12", "owner killed: from then until the next call is served, trio", "ms", 200.0),
+    ("takeover", "T12", "owner stands still (lifetime 1 s): until its caller has an error, trio", "ms", 2_000.0),
+    ("takeover", "T12", "owner stands still: from then until the next call is served, trio", "ms", 200.0),
 ]
 
 REACHED = [
@@ -52,6 +60,7 @@ REACHED = [
     ("call", "T6", "throughput, pool / bare, auto, 5 at once, trio", 1.0),
     ("fresh", "T8", "a session for each call, SDK / pooled call, handshake, trio", 10.0),
     ("fresh", "T8", "a session for each call, SDK / pooled call, stateless, trio", 10.0),
+    ("forward", "T10", "forwarded calls, 50 at a time, trio", 2_500.0),
 ]
 
 TOLD = [
@@ -66,6 +75,9 @@ TOLD = [
     ("fresh", "new session, pool, known key / SDK with a shared TLS context, stateless, trio", ""),
     ("fresh", "a session for each call, SDK with a shared TLS context / pooled call, stateless, trio", ""),
     ("kill", "back: until a caller is served, handshake, event store, trio", "ms"),
+    ("forward", "redis-py, there and back, trio", "µs"),
+    ("forward", "a forwarded call, one at a time, trio", "µs"),
+    ("takeover", "owner killed while idle: until the next call is served, trio", "ms"),
 ]
 
 
@@ -103,3 +115,8 @@ def test_what_takes_seconds_at_most_does_so_on_any_machine(name: str) -> None:
 @pytest.mark.holds("L3")
 def test_all_who_wait_for_a_few_sessions_are_served() -> None:
     assert figures("contention")["leases, of 80, 20 tasks, 10 sessions, trio"].is_met
+
+
+@pytest.mark.holds("C6")
+def test_redis_has_as_many_connections_after_any_number_of_forwards_as_before() -> None:
+    assert figures("forward")["Redis connections more after 300 forwards, trio"].is_met
