@@ -12,11 +12,13 @@ import anyio
 from anyio.abc import TaskStatus
 
 from actors.demo.arguments import DemoError, Options, read_options
+from actors.demo.cluster import running_workers
 from actors.demo.comparison import Comparison, compare
 from actors.demo.crash import Crash, kill_a_server
 from actors.demo.process import DemoServer, running_servers
 from actors.demo.report import JsonReport, Report
 from actors.demo.subject import describe, find_subject
+from actors.demo.takeover import Takeover, kill_the_owner
 from actors.demo.users import TwoUsers, seen_by_the_client, seen_by_the_server
 from protocol.errors import TroupeError
 
@@ -109,14 +111,19 @@ async def _show(options: Options, report: Report, servers: Sequence[DemoServer])
     users = await (seen_by_the_server(servers[0].url) if servers else seen_by_the_client(subject))
     report.watched(users)
 
-    crash = None
-    if servers:
-        report.killing()
-        crash = await kill_a_server(*servers)
-        report.killed(crash)
-    else:
+    if not servers:
         report.not_killing()
-    return [*_faults_in(comparison), *_faults_among(users), *_faults_after(crash)]
+        return [*_faults_in(comparison), *_faults_among(users)]
+    report.killing()
+    crash = await kill_a_server(*servers)
+    report.killed(crash)
+
+    report.starting_workers()
+    async with running_workers(servers[0].url, options.backend) as workers:
+        report.taking_over(workers)
+        takeover = await kill_the_owner(workers, servers[0])
+    report.taken_over(takeover)
+    return [*_faults_in(comparison), *_faults_among(users), *_faults_after(crash), *_faults_of(takeover)]
 
 
 def _faults_in(comparison: Comparison) -> Iterator[str]:
@@ -132,6 +139,12 @@ def _faults_among(users: TwoUsers) -> Iterator[str]:
         yield f"two users shared {users.shared} sessions, and {users.mixed_up} calls came in under the other's name"
 
 
-def _faults_after(crash: Crash | None) -> Iterator[str]:
-    if crash is not None and not crash.is_fine:
+def _faults_after(crash: Crash) -> Iterator[str]:
+    if not crash.is_fine:
         yield "a killed server cost more than a clear error of one call"
+
+
+def _faults_of(takeover: Takeover) -> Iterator[str]:
+    if not takeover.is_fine:
+        also = f", and a call failed with {takeover.first_error}" if takeover.first_error else ""
+        yield f"a conversation on three workers did not go on as it should{also}"

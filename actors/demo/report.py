@@ -12,9 +12,11 @@ from typing import Any
 from typing_extensions import override
 
 from actors.demo.arguments import Options
+from actors.demo.cluster import Workers
 from actors.demo.comparison import Comparison, Measured
 from actors.demo.crash import Crash
 from actors.demo.subject import Subject
+from actors.demo.takeover import Takeover
 from actors.demo.users import TwoUsers
 
 
@@ -50,8 +52,20 @@ class Report(ABC):
         """The scene of the killed server is over."""
 
     @abstractmethod
+    def starting_workers(self) -> None:
+        """Three workers are being started."""
+
+    @abstractmethod
+    def taking_over(self, workers: Workers) -> None:
+        """The scene of the three workers begins."""
+
+    @abstractmethod
+    def taken_over(self, takeover: Takeover) -> None:
+        """The scene of the three workers is over."""
+
+    @abstractmethod
     def not_killing(self) -> None:
-        """That scene is left out, since the server is not the demo's to kill."""
+        """Both of these scenes are left out, since the server is not the demo's to kill."""
 
     @abstractmethod
     def ended(self, faults: list[str]) -> None:
@@ -98,19 +112,35 @@ class JsonReport(Report):
 
     @override
     def killed(self, crash: Crash) -> None:
-        self._said["killed_server"] = {
-            name.replace("_seconds", "_ms"): _milliseconds(value) if name.endswith("_seconds") else value
-            for name, value in asdict(crash).items()
-        }
+        self._said["killed_server"] = _seen(asdict(crash))
+
+    @override
+    def starting_workers(self) -> None:
+        pass
+
+    @override
+    def taking_over(self, workers: Workers) -> None:
+        pass
+
+    @override
+    def taken_over(self, takeover: Takeover) -> None:
+        self._said["three_workers"] = _seen(asdict(takeover))
 
     @override
     def not_killing(self) -> None:
-        self._said["killed_server"] = None
+        self._said |= {"killed_server": None, "three_workers": None}
 
     @override
     def ended(self, faults: list[str]) -> None:
         self._said |= {"faults": faults, "ok": not faults}
         sys.stdout.write(json.dumps(self._said, indent=2) + "\n")
+
+
+def _seen(facts: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name.replace("_seconds", "_ms"): _milliseconds(value) if name.endswith("_seconds") else value
+        for name, value in facts.items()
+    }
 
 
 def _figures(way: Measured) -> dict[str, Any]:

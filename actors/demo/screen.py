@@ -15,10 +15,12 @@ from rich.text import Text
 from typing_extensions import override
 
 from actors.demo.arguments import Options
+from actors.demo.cluster import Workers
 from actors.demo.comparison import Comparison
 from actors.demo.crash import Crash
 from actors.demo.report import Report
 from actors.demo.subject import Subject
+from actors.demo.takeover import Takeover
 from actors.demo.users import TwoUsers
 
 LABELS: Final = {
@@ -40,6 +42,7 @@ class Screen(Report):
             _Console() if self._is_terminal else _Console(force_terminal=False, color_system=None, width=PLAIN_WIDTH)
         )
         self._claims: list[tuple[str, str, bool]] = []
+        self._kill = ""
 
     @override
     def starting(self, options: Options) -> None:
@@ -146,8 +149,44 @@ class Screen(Report):
         self._claims.append(("killed server", f"{crash.error or 'no error'} for the one call, {again}", crash.is_fine))
 
     @override
+    def starting_workers(self) -> None:
+        self._print(Text("\nStarting three workers ..."))
+
+    @override
+    def taking_over(self, workers: Workers) -> None:
+        how = (
+            "processes that meet on a Redis"
+            if workers.are_processes
+            else "within this process: there is no redis-server, or no redis-py"
+        )
+        self._print(Text(f"Three workers are one pool ({how}). One conversation's calls land on all."))
+        self._kill = "killed (SIGKILL)" if workers.are_processes else "cut off from the others"
+
+    @override
+    def taken_over(self, takeover: Takeover) -> None:
+        sessions = _count(takeover.sessions, "upstream session")
+        error = takeover.error or "no error"
+        after = f" after {_duration(takeover.error_seconds)}: {takeover.message}" if takeover.error else ""
+        lost = " and ".join(takeover.lost) or "no error"
+        if takeover.lost == ["SessionStateLost"]:
+            lost = f"SessionStateLost, once: {takeover.lost_message}"
+        if takeover.back_seconds is None:
+            back = "it does not go on"
+        else:
+            new = _count(takeover.sessions_after, "new upstream session")
+            back = (
+                f"goes on {_duration(takeover.back_seconds)} later, on the two that are left: "
+                f"counted {_span(takeover.counted_on)}, on {new}"
+            )
+        self._tell([("its calls", f"counted {_span(takeover.counted)}, on {sessions}, at one owner")])
+        self._print(Text(f"Its owner is {self._kill} in the middle of another worker's call."))
+        self._tell([("that call", f"{error}{after}"), ("the next", lost), ("and then", back)])
+        outcome = f"{sessions}; {error} for one call, {'goes on' if takeover.is_fine else 'not as it should be'}"
+        self._claims.append(("three workers", outcome, takeover.is_fine))
+
+    @override
     def not_killing(self) -> None:
-        self._print(Text("No server is killed: this one is not the demo's. Without --url it kills one of its own."))
+        self._print(Text("No server is killed, and no worker: this server is not the demo's. Without --url both are."))
 
     @override
     def ended(self, faults: list[str]) -> None:
@@ -184,6 +223,10 @@ def _duration(seconds: float) -> str:
     if math.isnan(seconds):
         return "-"
     return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.1f} ms"
+
+
+def _span(numbers: list[int]) -> str:
+    return f"{numbers[0]} to {numbers[-1]}" if numbers else "nothing"
 
 
 def _count(number: int, singular: str, plural: str | None = None) -> str:

@@ -8,8 +8,9 @@ import logging
 import os
 import socket
 import sys
+from collections import Counter
 from threading import Thread
-from typing import Final
+from typing import Any, Final
 
 import anyio
 import uvicorn
@@ -23,6 +24,8 @@ USER_HEADER: Final = "x-user-id"
 def demo_server() -> MCPServer:
     """The server and its tools."""
     server = MCPServer("troupe-demo", log_level="CRITICAL")
+    counted = Counter[str]()
+    asleep = 0
 
     @server.tool()
     async def echo(text: str) -> str:
@@ -32,9 +35,26 @@ def demo_server() -> MCPServer:
     @server.tool()
     async def sleep(seconds: float, context: Context) -> str:
         """Answer later. Reports progress as soon as it has begun."""
-        await context.report_progress(0, seconds)
-        await anyio.sleep(seconds)
+        nonlocal asleep
+        asleep += 1
+        try:
+            await context.report_progress(0, seconds)
+            await anyio.sleep(seconds)
+        finally:
+            asleep -= 1
         return f"slept for {seconds} s"
+
+    @server.tool()
+    async def sleepers() -> int:
+        """Answer with how many calls of `sleep` are under way."""
+        return asleep
+
+    @server.tool()
+    async def count(context: Context) -> dict[str, Any]:
+        """Count the calls that came in on the same session, and answer with it and their number."""
+        session = (context.headers or {}).get("mcp-session-id", "")
+        counted[session] += 1
+        return {"session": session, "count": counted[session]}
 
     @server.tool()
     async def whoami(context: Context) -> dict[str, str]:

@@ -63,8 +63,14 @@ def living(chosen: Callable[[int, int], bool]) -> set[int]:
     return {int(pid) for pid, parent, state in rows if not state.startswith("Z") and chosen(int(pid), int(parent))}
 
 
-def children(process: "subprocess.Popen[str]") -> set[int]:
-    return living(lambda _, parent: parent == process.pid)
+def descendants(process: "subprocess.Popen[str]") -> set[int]:
+    """Its servers and workers, and its Redis with whoever sees to the end of that."""
+    found: set[int] = set()
+    parents = {process.pid}
+    while parents:
+        parents = living(lambda _, parent, those=frozenset(parents): parent in those)
+        found |= parents
+    return found
 
 
 def survivors(processes: set[int]) -> set[int]:
@@ -138,6 +144,33 @@ def test_its_figures_as_json_hold_what_it_claims(backend: str) -> None:
     assert (crash["down_error"], crash["down_safe_to_retry"]) == ("UpstreamUnreachable", True)
     assert crash["back_ms"] < 5000
 
+    held_on_three_workers(figures, are_processes=True)
+
+
+def held_on_three_workers(figures: dict[str, Any], *, are_processes: bool) -> None:
+    takeover = figures["three_workers"]
+    assert (takeover["are_processes"], takeover["workers"]) == (are_processes, 3)
+    assert (takeover["counted"], takeover["sessions"], takeover["owners"]) == (list(range(1, 10)), 1, 1)
+    assert takeover["error"] == "OutcomeUnknown"
+    assert takeover["error_ms"] < 5000
+    assert takeover["lost"] == ["SessionStateLost"]
+    assert (takeover["counted_on"], takeover["sessions_after"]) == (list(range(1, 7)), 1)
+    assert takeover["owner_after"]
+    assert takeover["first_error"] is None
+
+
+@pytest.mark.parametrize("backend", ["trio", "asyncio"])
+def test_without_a_redis_its_workers_are_pools_of_its_own_process(backend: str) -> None:
+    arguments = ["demo", "--json", "--backend", backend, *FEW]
+    without_redis = (
+        f"import sys; sys.modules['redis'] = None; from actors.__main__ import main; sys.exit(main({arguments}))"
+    )
+    ended = subprocess.run(  # noqa: S603 - our own command
+        [sys.executable, "-c", without_redis], capture_output=True, check=False, text=True, timeout=TIMEOUT
+    )
+    assert (ended.returncode, ended.stderr) == (0, ""), ended
+    held_on_three_workers(json.loads(ended.stdout), are_processes=False)
+
 
 def test_without_a_terminal_it_prints_plain_lines_even_where_colours_are_asked_for() -> None:
     ended = run(*FEW, env={"FORCE_COLOR": "1", "TTY_COMPATIBLE": "1", "CLICOLOR_FORCE": "1"})
@@ -147,7 +180,9 @@ def test_without_a_terminal_it_prints_plain_lines_even_where_colours_are_asked_f
     assert "  36 of 36 calls made" in lines
     assert [line.split()[-1] for line in lines if line.startswith((" fresh", " pooled  "))] == ["0", "0", "0"]
     assert any("CallInterrupted after" in line for line in lines)
-    assert sum(line.endswith(" ok") for line in lines) == 3
+    assert any("OutcomeUnknown after" in line for line in lines)
+    assert any("SessionStateLost, once" in line for line in lines)
+    assert sum(line.endswith(" ok") for line in lines) == 4
 
 
 def test_on_a_terminal_it_draws_a_progress_bar_and_leaves_the_cursor_visible(own_server: str) -> None:
@@ -210,7 +245,7 @@ def test_options_that_cannot_be_used_are_refused_in_one_line_without_secrets(arg
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--tool", "nope"], "no tool 'nope': it has echo, sleep, whoami"),
+        (["--tool", "nope"], "no tool 'nope': it has echo, sleep, sleepers, count, whoami"),
         (["--tool", "sleep"], "seconds (number)"),
         (["--args", '{"text": 5}'], "text: 5 is not of type 'string'"),
         (["--args", "{}"], "'text' is a required property"),
@@ -271,6 +306,9 @@ def test_without_rich_it_says_how_to_get_it() -> None:
         (signal.SIGINT, 130, "calls made", "asyncio"),
         (signal.SIGINT, 130, "A server is killed", "trio"),
         (signal.SIGTERM, 143, "A server is killed", "asyncio"),
+        (signal.SIGINT, 130, "Starting three workers", "asyncio"),
+        (signal.SIGINT, 130, "Three workers are one pool", "trio"),
+        (signal.SIGTERM, 143, "Three workers are one pool", "asyncio"),
     ],
 )
 def test_it_can_be_ended_at_any_time_and_leaves_no_server(
@@ -278,24 +316,25 @@ def test_it_can_be_ended_at_any_time_and_leaves_no_server(
 ) -> None:
     with started("--calls", "12", "--backend", backend) as process:
         read_until(process, words)
-        servers = children(process)
+        theirs = descendants(process)
         process.send_signal(number)
         _, errors = process.communicate(timeout=TIMEOUT)
-    assert servers
+    assert theirs
     assert (process.returncode, errors) == (status, "")
-    assert survivors(servers) == set()
+    assert survivors(theirs) == set()
 
 
-def test_its_servers_end_with_it_even_when_it_is_killed() -> None:
-    with started() as process:
-        read_until(process, "each way")
-        servers = children(process)
+@pytest.mark.parametrize(("words", "number"), [("each way", 2), ("Three workers are one pool", 2 + 3 + 2)])
+def test_its_processes_end_with_it_even_when_it_is_killed(words: str, number: int) -> None:
+    with started("--calls", "12") as process:
+        read_until(process, words)
+        theirs = descendants(process)
         process.kill()
         process.wait(TIMEOUT)
         deadline = time.monotonic() + TIMEOUT
-        while left := survivors(servers):
+        while left := survivors(theirs):
             assert time.monotonic() < deadline, left
-    assert len(servers) == 2
+    assert len(theirs) == number
 
 
 def test_a_reader_that_leaves_early_gets_no_traceback(own_server: str) -> None:
