@@ -41,8 +41,8 @@ class Bus(ABC):
     def send(self, command: Command[A], then: Callable[[A | BusUnavailable], None]) -> None:
         """Have a command done. Returns at once, and may be called in a turn.
 
-        Commands are done in the order in which they were sent; those of one tick go out in one write. While the bus is
-        not joined they fail at once.
+        Commands are done in the order in which they were sent; those of one tick go out in one write or two. While the
+        bus is not joined they fail at once.
 
         Args:
             command: what to do.

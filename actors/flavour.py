@@ -80,17 +80,25 @@ class HandOver:
     On asyncio both are one, and calls are made at once.
     """
 
-    __slots__ = ("_calls", "_has_some", "_is_direct")
+    __slots__ = ("_calls", "_has_some", "_loop")
 
     def __init__(self) -> None:
-        self._is_direct = not is_trio()
+        self._loop = None if is_trio() else asyncio.get_running_loop()
         self._calls: deque[Callable[[], None]] = deque()
         self._has_some = anyio.Event()
 
     def call(self, call: Callable[[], None]) -> None:
         """Make a call on the system's side. To be used on asyncio's."""
-        if self._is_direct:
+        if self._loop is not None:
             call()
+            return
+        self._calls.append(call)
+        self._has_some.set()
+
+    def soon(self, call: Callable[[], None]) -> None:
+        """Make a call on the system's side once what is being done now is done. To be used on either side."""
+        if self._loop is not None:
+            self._loop.call_soon(call)
             return
         self._calls.append(call)
         self._has_some.set()

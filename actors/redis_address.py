@@ -11,14 +11,14 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from actors.redis_connection import ENDING_AT_ONCE
+from actors.redis_connection import ENDING_AT_ONCE, EndsAtOnce
 from actors.redis_sentinel import SentinelService, host_and_port, places
 from protocol.errors import InvalidSettings
 
 SENTINEL: Final = "redis+sentinel"
 SCHEMES: Final = ("redis", "rediss", "unix", SENTINEL)
 
-Connect = Callable[[], AbstractConnection]
+Connect = Callable[[], EndsAtOnce]
 """Makes a connection that is yet to be opened."""
 
 

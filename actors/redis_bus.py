@@ -66,7 +66,7 @@ class RedisBus(Bus):
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(hand.run)
-                await in_asyncio(partial(self._keep_joined, channels, tell))
+                await in_asyncio(partial(self._keep_joined, hand, channels, tell))
         finally:
             self._part("this worker leaves it")
             self._hand = None
@@ -98,13 +98,13 @@ class RedisBus(Bus):
 
     # --- on asyncio's side
 
-    async def _keep_joined(self, channels: tuple[str, ...], tell: Told) -> None:
+    async def _keep_joined(self, hand: HandOver, channels: tuple[str, ...], tell: Told) -> None:
         pause = 0.0
         clock = asyncio.get_running_loop().time
         while True:
             began = clock()
             try:
-                await self._join(channels, tell)
+                await self._join(hand, channels, tell)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is told and tried again
                 was_joined = self._line is not None
                 self._part(words_of(error))
@@ -116,14 +116,18 @@ class RedisBus(Bus):
             await asyncio.sleep(pause * self._random.uniform(0.5, 1.0))
             pause = min(CEILING, max(BACKOFF, 2 * pause))
 
-    async def _join(self, channels: tuple[str, ...], tell: Told) -> None:
+    async def _join(self, hand: HandOver, channels: tuple[str, ...], tell: Told) -> None:
         """Be joined until that ends, with an exception."""
 
         def arrived(channel: str, envelope: bytes) -> None:
             self._call(tell, Arrived(channel, envelope))
 
         connect = await self._address.connector(self._patience)
-        async with open_line(connect, channels, ask_of_run(self._names), arrived, self._patience) as (line, answer):
+        question = ask_of_run(self._names)
+        async with open_line(connect, channels, question, arrived, hand.soon, patience=self._patience) as (
+            line,
+            answer,
+        ):
             try:
                 age = read_age(answer)
             except (ValueError, TypeError):

@@ -461,6 +461,8 @@ class Forwards(Generic[T]):
         if len(self._due) > SPARE + 2 * (len(self._requests) + len(self._peers)):
             self._due = [due for due in self._due if self._is_due(due[1], due[2])]
             heapq.heapify(self._due)
+        while self._due and not self._is_due(self._due[0][1], self._due[0][2]):
+            heapq.heappop(self._due)
         due = self._due[0][0] if self._due else NEVER
         if self._wake_at <= max(due, now):
             return []
