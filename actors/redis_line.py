@@ -1,9 +1,9 @@
 """A line to a Redis server: one connection that speaks and one that listens, for as long as both hold.
 
 Written for asyncio, as redis-py is, which opens the connections. What is to be said in one tick goes out in one write,
-but for the first of it where nothing is unanswered, and answers are read in the order of what was said, many under way
-at once. There is no task that reads or writes. Neither connection is ever given back or shared, so their number is two,
-whatever is said. A line that says nothing for a while is asked for a sign of life.
+unless so little was said of late that there is nothing to wait for, and answers are read in the order of what was said,
+many under way at once. There is no task that reads or writes. Neither connection is ever given back or shared, so their
+number is two, whatever is said. A line that says nothing for a while is asked for a sign of life.
 """
 
 import asyncio
@@ -56,6 +56,7 @@ class RedisLine:
         self._early: list[tuple[str, bytes]] | None = []
         self._unconfirmed = 0
         self._is_flushed_soon = False
+        self._is_quiet = True
         self._answers = self._messages = 0
         self._changed = asyncio.Event()
         self._fault: Exception | None = None
@@ -74,7 +75,7 @@ class RedisLine:
         self._unsaid.append((command, answered))
         if self._is_flushed_soon or self._speaking.is_hearing or self._listening.is_hearing:
             return
-        if not self._unanswered:  # where little goes on, nothing has to wait for company
+        if self._is_quiet and not self._unanswered:
             self.flush()
             return
         self._is_flushed_soon = True
@@ -85,6 +86,7 @@ class RedisLine:
         self._is_flushed_soon = False
         if self._unsaid and self._speaking.takes_more:
             due, self._unsaid = self._unsaid, []
+            self._is_quiet = len(due) == 1
             self._unanswered.extend(answered for _, answered in due)
             self._speaking.write(b"".join([command for command, _ in due]))
 

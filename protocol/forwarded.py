@@ -12,6 +12,7 @@ The rules
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import field
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 from protocol.errors import EnvelopeRefused, InvalidMethod, InvalidParams, InvalidSettings, Refusal
@@ -24,6 +25,9 @@ from protocol.raw_request import RawRequest
 from protocol.upstream import Tls, Upstream
 
 T = TypeVar("T")
+
+KNOWN: Final = 256
+"""Upstreams that are kept, made and packed: there are few, and many requests of each."""
 
 
 @message
@@ -101,7 +105,7 @@ class ForwardedRequest:
             (
                 self.session_id,
                 self.token,
-                to_json(_said_of(self.upstream)),
+                _said_of(self.upstream),
                 self.request.method,
                 None if params is None else to_json(params),
                 to_json(dict(self.headers)),
@@ -128,7 +132,7 @@ class ForwardedRequest:
         headers = _headers_of(from_json(said), identity_headers)
         user, gateway_id = _text_of(user), _text_of(gateway_id)
         _taken(lambda: _check(session_id, headers, user, gateway_id))
-        made = _taken(lambda: _upstream_of(from_json(upstream)))
+        made = _taken(lambda: _upstream_of(upstream))
         request = _taken(lambda: RawRequest.of(method, _params_of(params)))
         return cls(session_id, token, made, request, headers, user, gateway_id, *rest)
 
@@ -163,9 +167,15 @@ def _check(session_id: str, headers: Mapping[str, str], user: str | None, gatewa
         check_name("gateway_id", gateway_id)
 
 
-def _said_of(upstream: Upstream) -> dict[str, object]:
-    tls = {name: getattr(upstream.tls, name) for name in _TLS}
-    return {**{name: getattr(upstream, name) for name in _UPSTREAM}, "tls": tls}
+def _said_of(upstream: Upstream) -> bytes:
+    return _said(upstream.tls, *[getattr(upstream, name) for name in _UPSTREAM])
+
+
+# Not by the upstream itself: two may be equal, and have different names.
+@lru_cache(KNOWN, typed=True)
+def _said(tls: Tls, *fields: object) -> bytes:
+    by_name = dict(zip(_UPSTREAM, fields, strict=True))
+    return to_json({**by_name, "tls": {name: getattr(tls, name) for name in _TLS}})
 
 
 # --- what came, and may be anything -----------------------------------------------------------------------------------
@@ -186,8 +196,9 @@ def _headers_of(said: Any, identity_headers: Collection[str]) -> dict[str, str]:
     return headers
 
 
-def _upstream_of(said: Any) -> Upstream:
-    fields = as_object(said)
+@lru_cache(KNOWN)
+def _upstream_of(said: bytes) -> Upstream:
+    fields = as_object(from_json(said))
     tls = as_object(fields.pop("tls", None))
     if fields.keys() != set(_UPSTREAM) or tls.keys() != set(_TLS):
         raise _refusal("has an upstream of other fields")

@@ -11,6 +11,7 @@ from protocol.errors import InvalidMethod, InvalidParams
 
 _METHOD: Final = re.compile(r"[!-~]{1,200}")
 """In the stateless era a method is a header, too."""
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class RawRequest:
         if not isinstance(given.get("_meta", {}), (Mapping, NoneType)):
             raise InvalidParams(f"_meta in the params of {method} must be an object")
         try:
-            json.dumps(given, ensure_ascii=False, allow_nan=False).encode()
+            _ENCODER.encode(given).encode()
         except (TypeError, ValueError, RecursionError) as error:
             # What the error quotes may be anything.
             raise InvalidParams(f"the params of {method} cannot be said in JSON ({type(error).__name__})") from None
