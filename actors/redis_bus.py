@@ -30,7 +30,10 @@ PATIENCE: Final = 2.0
 BACKOFF: Final = 0.02
 """Seconds from the first failed attempt to connect to the next; the first comes at once, and each pause is longer."""
 CEILING: Final = 1.0
-"""Seconds that such a pause takes at the most. A connection that held for less is a failed attempt like another."""
+"""Seconds that such a pause takes at the most."""
+HELD: Final = 0.1
+"""Seconds for which a line must have held for the next attempt to come at once again: one that held for less is a
+failed attempt like another. In such a pause nobody listens on this worker's channels, and others take it for dead."""
 
 
 class RedisBus(Bus):
@@ -58,6 +61,7 @@ class RedisBus(Bus):
         self._line: RedisLine | None = None
         self._hand: HandOver | None = None
         self._why = "it has not been joined yet"
+        self._joined_at = 0.0
         self.joins = 0
 
     @override
@@ -102,7 +106,6 @@ class RedisBus(Bus):
         pause = 0.0
         clock = asyncio.get_running_loop().time
         while True:
-            began = clock()
             try:
                 await self._join(hand, channels, tell)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is told and tried again
@@ -111,7 +114,7 @@ class RedisBus(Bus):
                 if was_joined:
                     self._call(tell, Parted(self._why))
                     logger.warning("%s was lost: %s", self._address.shown, self._why)
-                    if clock() > began + CEILING:
+                    if clock() > self._joined_at + HELD:
                         pause = 0.0
             await asyncio.sleep(pause * self._random.uniform(0.5, 1.0))
             pause = min(CEILING, max(BACKOFF, 2 * pause))
@@ -134,6 +137,7 @@ class RedisBus(Bus):
                 raise LineBroke(f"it does not say since when it has kept its records: see {self._names.run}") from None
             self._line = line
             self.joins += 1
+            self._joined_at = asyncio.get_running_loop().time()
             self._call(tell, Joined(age))
             await line.serve()
 

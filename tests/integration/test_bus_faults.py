@@ -11,7 +11,7 @@ from protocol.errors import BusUnavailable
 from protocol.namespace import Namespace
 from tests.integration.buses import maker, redis_bus, refusal, trying, workers
 from tests.integration.fake_redis import bulk, fake_redis, well
-from tests.redis_server import RedisServer, running_redis
+from tests.redis_server import RedisServer, free_port, running_redis
 
 _numbers = count()
 
@@ -128,6 +128,20 @@ async def test_a_connection_that_never_holds_is_not_tried_without_a_pause(namesp
             await worker.parted()
             await anyio.sleep(0.5)
         assert 3 < fake.accepted < 30
+
+
+@pytest.mark.holds("C1", "C5")
+async def test_a_line_that_is_cut_soon_after_a_long_absence_of_redis_comes_back_at_once(namespace: Namespace) -> None:
+    port = free_port()
+    async with trying(f"redis://127.0.0.1:{port}/0", namespace) as worker:
+        await anyio.sleep(1.5)  # by then its attempts are most of a second apart
+        with running_redis(port=port) as server:
+            await worker.joined()
+            await anyio.sleep(0.2)
+            server.command("CLIENT", "KILL", "TYPE", "pubsub")
+            cut_at = time.monotonic()
+            await worker.joined(times=2)
+            assert time.monotonic() < cut_at + 0.25
 
 
 @pytest.mark.holds("C9")
