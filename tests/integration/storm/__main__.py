@@ -1,4 +1,4 @@
-"""`python -m tests.integration.storm [--seconds 120] [--seed 0] [--write FILE]`: raise a storm, and tell what came of it."""
+"""`python -m tests.integration.storm [--seconds 120] [--seed 0] [--write FILE]`: raise a storm, and tell of it."""
 
 import argparse
 import sys

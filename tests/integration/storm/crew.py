@@ -136,6 +136,7 @@ class WorkerProcess:
     def _heard(self, words: dict[str, Any]) -> None:
         if "worker" in words:
             self.identity = words["worker"]
+            self._record.trouble(time.monotonic(), "worker: is there", f"{self.name} as {self.identity}")
         elif "left" in words:
             self.left = words["left"]
         elif "fault" in words:

@@ -147,7 +147,7 @@ def _told(record: Record, conversation: str, holding: float) -> Iterator[str]:
     """Where a conversation goes on in a new session, somebody was told that the state of the old one is lost."""
     calls = record.of(conversation)
     ran = {done.call for done in record.executions}
-    told = [call for call in calls if call.outcome == "SessionStateLost"]
+    told = sorted((call for call in calls if call.outcome == "SessionStateLost"), key=_end)
     for before, after in pairwise(spans_of(record, conversation)):
         heard = next((call for call in told if call.sent_at < after.first and _end(call) > before.first), None)
         if heard is not None:
