@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 export TROUPE_PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check formatting lint types format bench mutants fuzz pins clean setup redis
+.PHONY: help demo test check formatting lint types format bench storm mutants fuzz pins clean setup redis
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -37,6 +37,9 @@ format: setup ## format, and mend what ruff can mend safely
 
 bench: setup redis ## run the benchmarks
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+storm: setup redis ## kill, stall and cut off workers of a cluster for two minutes (ARGS="--seconds 60 --seed 7")
+	@$(BIN)/python -m tests.integration.storm $(ARGS)
 
 mutants: setup ## see whether the tests of protocol/ notice changes in it (ARGS=protocol/child.py for one file)
 	@$(BIN)/python -m tests.mutation $(ARGS)
