@@ -96,6 +96,13 @@ def test_what_must_not_be_is_found(calls: list[Call], done: list[tuple[float, st
     assert any(fault in found for found in verdict(calls, *done)), verdict(calls, *done)
 
 
+def test_a_session_that_runs_calls_of_two_conversations_is_found() -> None:
+    record = Record({"a": answered("a", "s1", 1, at=1), "b": answered("b", "s1", 2, at=2, conversation="chat")})
+    record.executions = [Execution(1.1, "talk", "s1", "a", 1), Execution(2.1, "chat", "s1", "b", 2)]
+    judge(record, holding=5.0)
+    assert any("ran in the session of talk" in fault for fault in record.faults)
+
+
 def test_what_may_run_again_may_run_twice() -> None:
     again = answered("a", "s1", 2, at=1, idempotent=True)
     assert verdict([again], (1.1, "a", "s1", 1), (1.2, "a", "s1", 2)) == []

@@ -24,6 +24,8 @@ def report(record: Record) -> Iterator[str]:
     yield from _table(record.replaced)
     yield "figures"
     yield from _table(record.figures)
+    yield f"{len(record.known)} faults that are known"
+    yield from record.known
     yield f"{len(record.faults)} faults"
     yield from record.faults
 

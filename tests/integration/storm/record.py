@@ -66,6 +66,7 @@ class Record:
         executions: in their order.
         troubles: in theirs.
         faults: what must not be, in words.
+        known: what must not be either, and is known and not mended yet.
         figures: of whatever was measured, by name.
         replaced: how often a conversation went on in a new session, by how that was told.
     """
@@ -74,6 +75,7 @@ class Record:
     executions: list[Execution] = field(default_factory=list[Execution])
     troubles: list[Trouble] = field(default_factory=list[Trouble])
     faults: list[str] = field(default_factory=list[str])
+    known: list[str] = field(default_factory=list[str])
     figures: dict[str, float] = field(default_factory=dict[str, float])
     replaced: Counter[str] = field(default_factory=Counter[str])
 

