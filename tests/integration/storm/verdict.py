@@ -178,15 +178,15 @@ def _told(record: Record, conversation: str, holding: float) -> Iterator[str]:
         if heard is not None:
             told.remove(heard)
             record.replaced["told"] += 1
+        elif _lost_between(record, before.first, after.first):
+            record.replaced["forgotten, as Redis lost what it kept"] += 1
+        elif after.first - before.asked > holding * 2 / 3:
+            record.replaced["forgotten after `holding`"] += 1
         elif any(
             _may_have_run(call) and call.name not in ran and call.sent_at < after.first and _end(call) > before.last
             for call in calls
         ):
             record.replaced["told to somebody who did not live to hear it"] += 1
-        elif _lost_between(record, before.first, after.first):
-            record.replaced["forgotten, as Redis lost what it kept"] += 1
-        elif after.first - before.asked > holding * 2 / 3:
-            record.replaced["forgotten after `holding`"] += 1
         else:
             words = _story(record, conversation, before.last, after.first)
             yield f"{conversation} goes on in {after.session}: nobody was told that {before.session} is lost{words}"
