@@ -33,6 +33,7 @@ class WorkerProcess:
     Attributes:
         identity: its id among workers; empty while it has not said so.
         has_ended: set when it has.
+        is_leaving: whether it was told to end in good order.
     """
 
     def __init__(self, name: str, record: Record, link: Link, command: Sequence[str]) -> None:
@@ -40,6 +41,7 @@ class WorkerProcess:
         self.link = link
         self.identity = ""
         self.has_ended = anyio.Event()
+        self.is_leaving = False
         self.left: dict[str, Any] | None = None
         self._record = record
         self._command = command
@@ -71,10 +73,12 @@ class WorkerProcess:
 
     def cancel(self, call: Call) -> None:
         """Have a call given up."""
-        self._order(cancel=call.name)
+        if not self.is_leaving:
+            self._order(cancel=call.name)
 
     def leave(self) -> None:
-        """Have it end in good order."""
+        """Have it end in good order, once it has done what it was told to."""
+        self.is_leaving = True
         self._orders.close()
 
     def _order(self, **words: Any) -> None:
@@ -181,7 +185,6 @@ class Crew:
 
     def __init__(self, record: Record, store: Store, namespace: str, server: str, backends: Sequence[str]) -> None:
         self.workers: dict[int, WorkerProcess] = {}
-        self.last_kill = 0.0
         self.is_leaving = False
         self._record = record
         self._store = store
@@ -190,8 +193,12 @@ class Crew:
         self._numbers = count()
 
     def usable(self) -> list[WorkerProcess]:
-        """Those that have said who they are."""
-        return [worker for worker in self.workers.values() if worker.identity and not worker.has_ended.is_set()]
+        """Those that have said who they are, and have not been told to leave."""
+        return [
+            worker
+            for worker in self.workers.values()
+            if worker.identity and not worker.is_leaving and not worker.has_ended.is_set()
+        ]
 
     async def run(self) -> None:
         """Keep them running until they are to leave, and have left."""
@@ -212,11 +219,6 @@ class Crew:
                 await worker.run()
             most = self._record.figures.get("most connections of a worker at once", 0)
             self._record.figures["most connections of a worker at once"] = max(most, link.most)
-
-    def kill(self, worker: WorkerProcess) -> None:
-        """Kill one, and remember that keys of it may be left for a while."""
-        self.last_kill = time.monotonic()
-        worker.kill()
 
     async def leave(self, seconds: float) -> bool:
         """Have all of them end in good order. Answers whether they did, within so many seconds."""

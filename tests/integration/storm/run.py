@@ -14,6 +14,7 @@ from typing import Final
 import anyio
 import anyio.to_thread
 
+from protocol.namespace import Namespace
 from tests.integration.servers import Factory, McpServer
 from tests.integration.storm.callers import ask, converse
 from tests.integration.storm.crew import Crew
@@ -23,7 +24,7 @@ from tests.integration.storm.trouble import Storm, trouble_lines, trouble_store,
 from tests.integration.storm.verdict import judge
 from tests.integration.storm.worker import HOLDING, LIFETIME
 
-NAMESPACE: Final = "storm"
+NAMESPACE: Final = Namespace("storm")
 BACKENDS: Final = ("trio", "asyncio", "trio", "asyncio")
 USERS: Final = ("ada", "ben", "cleo")
 CONVERSATIONS: Final = 8
@@ -50,7 +51,7 @@ async def raise_storm(seconds: float, *, seed: int, backends: Sequence[str] = BA
     """
     record = Record()
     with Store() as store, _recording_server(record) as server:
-        crew = Crew(record, store, NAMESPACE, server.url, backends)
+        crew = Crew(record, store, NAMESPACE.name, server.url, backends)
         whose = {f"talk-{number}": USERS[number % len(USERS)] for number in range(CONVERSATIONS)}
         storm = Storm(record, crew, store, NAMESPACE, whose, seed)
         async with anyio.create_task_group() as tasks:
@@ -122,13 +123,18 @@ async def _calm(storm: Storm) -> None:
 
 async def _look_for_keys(storm: Storm) -> None:
     """Nothing is left in Redis by those who left, nor, after its time, by those who were killed."""
-    server, record = storm.store.server, storm.record
-    assert server is not None
-    await anyio.sleep(max(0.0, storm.crew.last_kill + HOLDING + LIFETIME - time.monotonic()))
-    keys = await anyio.to_thread.run_sync(server.command, "KEYS", "*")
-    left = [word.decode() for word in keys.split(b"\r\n") if b":" in word and not word.endswith(b":run")]
-    if left:
-        record.faults.append(f"left in Redis: {', '.join(left)}")
+    store, record = storm.store, storm.record
+    left = {storm.namespace.worker(worker.identity): worker for worker in storm.crew.workers.values()}
+    identities = {worker.identity for worker in left.values()}
+
+    def of_those_who_left() -> list[str]:
+        return [key for key in store.remaining() if key in left or store.owner(key) in identities]
+
+    if keys := await anyio.to_thread.run_sync(of_those_who_left):
+        record.faults.append(f"left in Redis by workers that left: {', '.join(keys)}")
+    await anyio.sleep(HOLDING + LIFETIME)
+    if keys := await anyio.to_thread.run_sync(store.remaining):
+        record.faults.append(f"left in Redis by workers that were killed: {', '.join(keys)}")
     if (most := record.figures["most connections of a worker at once"]) > CROSSING:
         record.faults.append(f"a worker had {most} connections to Redis at once")
 

@@ -60,13 +60,19 @@ class Store:
             else:
                 path.unlink()
 
-    def owner(self, conversation: str, namespace: str) -> str | None:
-        """The worker that owns a conversation, as Redis has it; None where there is none, or Redis does not say."""
+    def owner(self, key: str) -> str | None:
+        """The worker that owns a conversation by this key; None where there is none, or Redis does not say."""
         if self._server is None:
             return None
         try:
-            answer = self._server.command("HGET", f"troupe:{namespace}:owner:{conversation}", "owner")
+            answer = self._server.command("HGET", key, "owner")
         except OSError:
             return None
         lines = answer.split(b"\r\n")
         return lines[1].decode() if answer.startswith(b"$") and len(lines) > 2 else None
+
+    def remaining(self) -> list[str]:
+        """All that there are, but that which says since when."""
+        assert self._server is not None
+        answer = self._server.command("KEYS", "*")
+        return [line.decode() for line in answer.split(b"\r\n") if b":" in line and not line.endswith(b":run")]

@@ -8,6 +8,7 @@ from typing import Final
 import anyio
 import anyio.to_thread
 
+from protocol.namespace import Namespace
 from tests.integration.storm.crew import Crew, WorkerProcess
 from tests.integration.storm.proxy import DOWN, UP, Link
 from tests.integration.storm.record import Record
@@ -41,7 +42,7 @@ class Storm:
     record: Record
     crew: Crew
     store: Store
-    namespace: str
+    namespace: Namespace
     conversations: dict[str, str]
     seed: int
     is_over: anyio.Event = field(default_factory=anyio.Event)
@@ -64,15 +65,19 @@ _STALLS: Final = (0.05, 0.3, 0.8, 1.3, 2.5, 2.5, 6.5)
 
 
 async def trouble_workers(storm: Storm, number: int, parts: int) -> None:
-    """Kill, stop and continue every so manieth worker, one at a time."""
+    """Kill, stop and continue every so manieth worker, and have it leave, one at a time."""
     dice = random.Random(f"{storm.seed} workers {number}")
     while not storm.is_over.is_set():
         await storm.pause(dice.uniform(0.5, 3))
         mine = [worker for place, worker in storm.crew.workers.items() if place % parts == number]
         worker = dice.choice(mine)
-        what = dice.choice(("kill", "kill", "stop", "stop", "stop", "stop and kill"))
+        what = dice.choice(("kill", "kill", "kill", "stop", "stop", "stop", "stop", "stop and kill", "leave"))
         if what == "kill":
             await _kill(storm, worker)
+            continue
+        if what == "leave":
+            storm.trouble("worker: leave", worker.name)
+            worker.leave()
             continue
         seconds = dice.choice(_STALLS)
         storm.trouble(f"worker: {what}", f"{worker.name} for {seconds} s")
@@ -89,13 +94,13 @@ async def _kill(storm: Storm, worker: WorkerProcess) -> None:
     def owned() -> list[str]:
         if not worker.identity:
             return []
-        owner, namespace = storm.store.owner, storm.namespace
-        return [name for name in storm.conversations if owner(name, namespace) == worker.identity]
+        owner, key = storm.store.owner, storm.namespace.owner
+        return [name for name in storm.conversations if owner(key(name)) == worker.identity]
 
     conversations = await anyio.to_thread.run_sync(owned)
     storm.trouble("worker: kill", f"{worker.name}, who owned {', '.join(conversations) or 'nothing'}")
     storm.kills.append(Kill(time.monotonic(), worker.name, conversations))
-    storm.crew.kill(worker)
+    worker.kill()
 
 
 # --- the lines

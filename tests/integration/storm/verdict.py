@@ -140,7 +140,11 @@ def spans_of(record: Record, conversation: str) -> list[Span]:
 
 def _lost_between(record: Record, since: float, until: float) -> bool:
     """Whether Redis lost what it kept in that time."""
-    return any(what == "Redis: restart with nothing" and since < at < until for at, what, _ in record.troubles)
+    return _happened(record, "Redis: restart with nothing", since, until)
+
+
+def _happened(record: Record, trouble: str, since: float, until: float) -> bool:
+    return any(what == trouble and since < at < until for at, what, _ in record.troubles)
 
 
 def _superseded(record: Record) -> Iterator[str]:
@@ -169,7 +173,10 @@ def _superseded(record: Record) -> Iterator[str]:
 
 
 def _told(record: Record, conversation: str, holding: float) -> Iterator[str]:
-    """Where a conversation goes on in a new session, somebody was told that the state of the old one is lost."""
+    """Where a conversation goes on in a new session, somebody was told that the state of the old one is lost.
+
+    It is not told where Redis has forgotten that there was an owner, nor yet where that one left in good order.
+    """
     calls = record.of(conversation)
     ran = {done.call for done in record.executions}
     told = sorted((call for call in calls if call.outcome == "SessionStateLost"), key=_end)
@@ -180,6 +187,8 @@ def _told(record: Record, conversation: str, holding: float) -> Iterator[str]:
             record.replaced["told"] += 1
         elif _lost_between(record, before.first, after.first):
             record.replaced["forgotten, as Redis lost what it kept"] += 1
+        elif _happened(record, "worker: leave", before.first, after.first):
+            record.replaced["begun anew, as a worker left in good order"] += 1
         elif after.first - before.asked > holding * 2 / 3:
             record.replaced["forgotten after `holding`"] += 1
         elif any(
