@@ -3,9 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from mcp.client.session import IncomingMessage
+
 from actors.connection import Connector, MessageHandler
 from actors.events import Events
 from actors.tally import Tally
+from protocol.keys import PoolKey
 from protocol.places import NO_DEMAND, Demand
 from protocol.settings import PoolSettings
 
@@ -26,6 +29,7 @@ class Backstage:
         handlers: makes message handlers.
         demand: what other keys want of one that has a session to spare.
         conversation_over: told the downstream sessions of which no key is left, where anybody wants to know.
+        overheard: given what servers send of themselves in sessions of conversations, where anybody wants to know.
     """
 
     settings: PoolSettings
@@ -35,3 +39,4 @@ class Backstage:
     handlers: HandlerFactory | None = None
     demand: Demand = NO_DEMAND
     conversation_over: Callable[[str], None] | None = None
+    overheard: Callable[[PoolKey, IncomingMessage], None] | None = None

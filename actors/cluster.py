@@ -5,6 +5,7 @@ It has no policy of its own. What the bus says and what the pool wants become ev
 two parts: requests of others to `actors.serving`, and what is said of this worker's own to `actors.forwarding`.
 """
 
+import logging
 from collections.abc import Callable, Collection
 from functools import partial
 from heapq import nlargest
@@ -22,10 +23,13 @@ from actors.cluster_messages import (
     BusAnswered,
     BusEnded,
     ClusterMessage,
+    EndElsewhere,
+    EndFound,
     EndSession,
     LeaveCluster,
     Own,
     Owner,
+    OwnershipEnded,
     OwnershipLost,
     OwnershipNews,
     OwnershipTaken,
@@ -36,9 +40,10 @@ from actors.cluster_statistics import BUSIEST, ClusterStats
 from actors.departure import Departure, HeirSilent, PeersFound
 from actors.effect import Failed
 from actors.forwarding import Forward, Forwarding, ForwardsNews, LossHeard
+from actors.lines import Borrowed, Lines, Returned
 from actors.mail import Mail, ignore
 from actors.reply import AskerGone, Reply
-from actors.serving import AcceptanceOut, Serve, Served, Serving
+from actors.serving import AcceptanceOut, HungUp, Lender, NoteMade, NoteOut, Serve, Served, Serving
 from actors.timer import Timer
 from protocol import bus
 from protocol import forwards_messages as forwards
@@ -52,7 +57,10 @@ from protocol.namespace import Namespace
 from protocol.ownership import Ownership, Terms
 from protocol.peer import Terms as ForwardsTerms
 from protocol.pool_events import BusJoined, BusParted, ClusterHappening, ConversationLost, ConversationTaken, TwinsFound
+from protocol.remote_end import RemoteEnd
 from protocol.wire import Envelope, Kind
+
+logger = logging.getLogger(__name__)
 
 MEMORY: Final = 60.0
 """Seconds for which it is remembered that a session is another worker's, while nobody asks."""
@@ -72,6 +80,7 @@ class Cluster(Actor[ClusterMessage]):
         told: is told, in a turn, what becomes of sessions that are owned here.
         serve: does what other workers ask of sessions that are owned here.
         heard: is told where they have heard that the state of one of them is lost.
+        lender: does what they ask of leases of such sessions, and for them; None: they have none.
         is_used: whether a session that was said to be over has been begun anew since.
         clock: runs through suspends, in seconds.
         wall_clock: the time that workers have in common, in seconds.
@@ -85,12 +94,14 @@ class Cluster(Actor[ClusterMessage]):
         forwarding: its requests that are with others.
         serving: the requests of others.
         departure: what it does before it goes.
+        lines: of the leases of others that are held here.
     """
 
     mail: Mail
     forwarding: Forwarding
     serving: Serving
     departure: Departure
+    lines: Lines
 
     def __init__(
         self,
@@ -108,6 +119,7 @@ class Cluster(Actor[ClusterMessage]):
         identity_headers: Collection[str] = IDENTITY_HEADERS,
         says: Callable[[], bytes] = bytes,
         publish: Callable[[ClusterHappening], None] = ignore,
+        lender: Lender | None = None,
     ) -> None:
         self.worker = worker
         self._bus = way
@@ -118,6 +130,7 @@ class Cluster(Actor[ClusterMessage]):
         self._told = told
         self._serve = serve
         self._heard = heard
+        self._lender = lender
         self._is_used = is_used
         self._clock = clock
         self._wall_clock = wall_clock
@@ -195,6 +208,7 @@ class Cluster(Actor[ClusterMessage]):
             died=lambda session_id, token: self._handle(ownership.OwnerDied(session_id, token, self._token())),
             twins_seen=lambda peer, listeners: self._publish(TwinsFound(peer, listeners, self.now())),
         )
+        self.lines = Lines(self.mail, names)
         self.serving = Serving(
             self.mail,
             names,
@@ -206,6 +220,7 @@ class Cluster(Actor[ClusterMessage]):
             tell=tell,
             serve=self._serve,
             heard=self._heard,
+            lender=self._lender,
         )
         self.departure = Departure(
             self.mail,
@@ -235,6 +250,12 @@ class Cluster(Actor[ClusterMessage]):
             case EndSession(session_id):
                 if not self._is_used(session_id):
                     self._handle(ownership.End(session_id))
+            case EndElsewhere(session_id):
+                if self._machine.holding(session_id) is None:
+                    tell = self.ref.tell
+                    self._bus.send(bus.Find(session_id), lambda found: tell(EndFound(session_id, found)))
+            case EndFound(session_id, holding):
+                self._tell_end(session_id, holding)
             case ownership.OwnerDenied():
                 self._handle(message)
             case bus.Joined():
@@ -257,8 +278,20 @@ class Cluster(Actor[ClusterMessage]):
                 self.serving.acceptance_out(message)
             case Served():
                 self.serving.ended(message)
+            case NoteMade():
+                self.serving.noted(message)
+            case NoteOut():
+                self.serving.note_out(message)
+            case HungUp(errand):
+                self.serving.hung_up(errand)
+            case Borrowed():
+                self.lines.open(message)
+            case Returned(name):
+                self.lines.close(name)
             case BeatNow():
                 self._beat()
+                self.serving.beat()
+                self.lines.beat()
             case Beaten(asked_at):
                 self._handle(ownership.Beaten(asked_at, self._token()))
                 joining, self._joining = self._joining, []
@@ -349,6 +382,12 @@ class Cluster(Actor[ClusterMessage]):
                 self.serving.asked(envelope)
             case Kind.CANCEL:
                 self.serving.cancelled(envelope)
+            case Kind.END:
+                self._end(envelope)
+            case Kind.LEASES:
+                self.serving.held(envelope)
+            case Kind.NOTE:
+                self.lines.noted(envelope)
             case Kind.LEAVING:
                 self._inherit(envelope)
             case Kind.REJECTED if self.departure.awaits(envelope.correlation):
@@ -379,6 +418,27 @@ class Cluster(Actor[ClusterMessage]):
             self._handle(ownership.Inherit(session_id, held, self._token()))
         says = Kind.REJECTED if self._leaving else Kind.HELLO
         self.mail.post(self._names.replies(envelope.sender), says, envelope.correlation, b"")
+
+    def _tell_end(self, session_id: str, holding: bus.Holding | BusUnavailable | None) -> None:
+        """Have the owner of a session end it. What is sent to it after this comes after this."""
+        if isinstance(holding, bus.Holding) and holding.owner != self.worker:
+            end = RemoteEnd(session_id, holding.token)
+            self.mail.post(
+                self._names.requests(holding.owner), Kind.END, self.mail.correlation(), end.pack(), then=_check_end
+            )
+        elif isinstance(holding, BusUnavailable):
+            _check_end(holding)
+
+    def _end(self, envelope: Envelope) -> None:
+        """Another worker says that a session is over."""
+        try:
+            end = RemoteEnd.unpack(envelope.payload)
+        except EnvelopeRefused as refusal:
+            self.mail.refused[refusal.reason] += 1
+            return
+        held = self._machine.holding(end.session_id)
+        if held is not None and held.token == end.token:
+            self._told(OwnershipEnded(end.session_id))
 
     def _holding(self, session_id: str) -> bus.Holding | None:
         """How a session is held here, where something may be started for it."""
@@ -443,3 +503,9 @@ def _until(at: float, now: float) -> float:
     waited for that would be woken again and again.
     """
     return 0.0 if at <= now else max(at - now, HAIR)
+
+
+def _check_end(receivers: int | BusUnavailable) -> None:
+    """Nobody waits for the end of a session, so the log is told where its owner was not."""
+    if isinstance(receivers, BusUnavailable):
+        logger.warning("a conversation that was ended may go on, since its owner could not be told: %s", receivers)

@@ -5,10 +5,12 @@ from typing import Any
 
 from actors.departure import HeirSilent, PeersFound
 from actors.forwarding import Forward, ForwardsNews, LossHeard
+from actors.lines import Borrowed, Returned
 from actors.reply import Reply
-from actors.serving import AcceptanceOut, Served
+from actors.serving import ServingNews
 from protocol import bus
 from protocol import ownership_messages as ownership
+from protocol.errors import BusUnavailable
 from protocol.message import Answer, Request, message
 
 
@@ -45,6 +47,21 @@ class EndSession(Answer):
     """A downstream session is over: it is owned no longer."""
 
     session_id: str
+
+
+@message
+class EndElsewhere(Answer):
+    """A downstream session is over, and if another worker owns it, that one is to be told."""
+
+    session_id: str
+
+
+@message
+class EndFound(Answer):
+    """The bus has said who holds a session that is over, or could not."""
+
+    session_id: str
+    holding: bus.Holding | BusUnavailable | None
 
 
 @message
@@ -89,11 +106,14 @@ ClusterMessage = (
     | Forward
     | ForwardsNews
     | LossHeard
-    | AcceptanceOut
-    | Served
+    | ServingNews
+    | Borrowed
+    | Returned
     | WhoOwns
     | WhoLives
     | EndSession
+    | EndElsewhere
+    | EndFound
     | LeaveCluster
     | PeersFound
     | HeirSilent
@@ -125,4 +145,11 @@ class OwnershipTaken:
     session_id: str
 
 
-OwnershipNews = OwnershipLost | OwnershipTaken
+@message
+class OwnershipEnded:
+    """A session that is owned here was ended by another worker's caller."""
+
+    session_id: str
+
+
+OwnershipNews = OwnershipLost | OwnershipTaken | OwnershipEnded

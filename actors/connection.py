@@ -7,6 +7,8 @@ from typing import Any, Final, Protocol, TypeVar, cast
 
 import anyio
 from mcp import Client, MCPError
+from mcp.client.session import IncomingMessage
+from mcp.shared.dispatcher import ProgressFnT
 from mcp_types import CONNECTION_CLOSED, METHOD_NOT_FOUND, REQUEST_TIMEOUT
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from pydantic import ValidationError
@@ -93,14 +95,29 @@ class Connection:
         finally:
             current_exchange.reset(token)
 
-    async def request(self, request: RawRequest, timeout: float | None) -> dict[str, Any]:
+    async def request(
+        self, request: RawRequest, timeout: float | None, on_progress: ProgressFnT | None = None
+    ) -> dict[str, Any]:
         """Make a raw request on the session. `call` is to make it: there its failures get their names.
 
         Args:
             request: what to ask.
             timeout: seconds that it has for an answer; None means what the client gives its calls.
+            on_progress: told how far it is.
         """
-        return await send_raw(self.client, request, timeout)
+        return await send_raw(self.client, request, timeout, on_progress)
+
+    def introduction(self) -> dict[str, Any]:
+        """What the session agreed on with its server, as JSON has it: all that another client needs to know in order to
+        go on with it. `actors.remote_client` reads it.
+        """
+        session = self.client.session
+        said = session.initialize_result or session.discover_result
+        return {
+            "protocolVersion": self.protocol_version,
+            "isStateful": self.is_stateful,
+            "said": None if said is None else said.model_dump(by_alias=True, mode="json", exclude_unset=True),
+        }
 
     def has_ended(self, step: str, *, was_answered: bool = False) -> CallFailed:
         """The named error for what was to be done on a session that was closed before, as by `Pool.end`.
@@ -218,6 +235,7 @@ class Opening:
         connect_timeout, call_timeout: seconds, as of this opening.
         http_client: overrides the upstream's factory.
         handler: what the server sends of itself goes there.
+        overheard: is given it, too, and does not wait.
     """
 
     upstream: Upstream
@@ -228,6 +246,7 @@ class Opening:
     call_timeout: float
     http_client: Callable[..., object] | None = None
     handler: MessageHandler | None = None
+    overheard: Callable[[IncomingMessage], None] | None = None
     report: Callable[[Fault], None] = _unheard
     proven: Callable[[], None] = _nothing
 

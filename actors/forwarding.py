@@ -6,6 +6,7 @@ What becomes of a request that is not answered, and whether the other worker liv
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, NamedTuple, assert_never, cast
 
 from actors.bus import Bus
@@ -18,7 +19,7 @@ from protocol import forwards_messages as forwards
 from protocol.bus import Holding
 from protocol.errors import BusUnavailable, EnvelopeRefused, OutcomeUnknown, OwnerUnreachable, SessionStateLost
 from protocol.forwarded import ForwardedRequest
-from protocol.forwarded_answer import unpack_failure, unpack_not_owner, unpack_result
+from protocol.forwarded_answer import Note, unpack_failure, unpack_not_owner, unpack_note, unpack_result
 from protocol.forwards import Forwards
 from protocol.histogram import Histogram
 from protocol.message import Answer, Request, message
@@ -40,11 +41,13 @@ class Forward(Request[dict[str, Any]]):
         owner: by which holding that is.
         request: what to do.
         timeout: seconds that it may take.
+        notes: told what is said of it before it is answered; in a turn, so it is to do no more than to note it.
     """
 
     owner: Holding
     request: ForwardedRequest
     timeout: float
+    notes: Callable[[Note], None] | None = None
 
 
 class Denied(Exception):
@@ -201,6 +204,9 @@ class Forwarding:
                 self._give(envelope, forwards.Rejected(correlation))
             case Kind.HELLO if (echoed := self._echoes.pop(envelope.correlation, None)) is not None:
                 self._handle(echoed)
+            case Kind.NOTE:
+                self._handle(forwards.Heard(envelope.sender))
+                self._pass_on(envelope)
             case _:
                 self._handle(forwards.Heard(envelope.sender))
 
@@ -226,6 +232,14 @@ class Forwarding:
             asked.reply.fail(refusal)
         if envelope.kind is not Kind.REJECTED:  # which the machine concludes
             self.failures[ForwardFailure.DENIED if envelope.kind is Kind.NOT_OWNER else ForwardFailure.FAILED] += 1
+
+    def _pass_on(self, envelope: Envelope) -> None:
+        """Whoever asked is told what their owner says meanwhile. What cannot be read, or is nobody's, is left out."""
+        asked = self._open.get(envelope.correlation)
+        wanted = None if asked is None else _wanted(asked.reply)
+        if wanted is not None and wanted.notes is not None and wanted.owner.owner == envelope.sender:
+            with suppress(EnvelopeRefused):
+                wanted.notes(unpack_note(envelope.payload))
 
     # --- the machine
 

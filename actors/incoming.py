@@ -64,6 +64,15 @@ class Incoming:
         self._out.close()
 
 
+def handler_of(make: Callable[[], MessageHandler | None], address: str) -> MessageHandler | None:
+    """What the user's factory makes. One that raises costs the handler, and not the session."""
+    try:
+        return make()
+    except Exception as error:  # noqa: BLE001 - it is the user's
+        logger.warning("no message handler for %s: its factory raised %s", address, type(error).__name__)
+        return None
+
+
 def _place(error: Exception) -> str:
     """Where it was raised. Not its text, which may quote a message."""
     trace = error.__traceback__

@@ -251,6 +251,26 @@ class Lease:
         seconds = self._acquired.terms.call_timeout if timeout is None else timeout
         return await self.call(request.method, lambda: connection.request(request, seconds), timeout=timeout)
 
+    # --- for whoever holds it from another worker
+
+    async def pass_on(
+        self, request: RawRequest, timeout: float | None, on_progress: ProgressFnT | None = None
+    ) -> dict[str, Any]:
+        """As `send`, of a request that is made under a lease of another worker's, which this one stands for.
+
+        Args:
+            request: what is asked.
+            timeout: seconds that it has for an answer; None means the pool's.
+            on_progress: told how far it is.
+        """
+        connection = self._connection
+        return await self.call(request.method, lambda: connection.request(request, timeout, on_progress))
+
+    def introduction(self) -> dict[str, Any]:
+        """What the session agreed on with its server; see `Connection.introduction`."""
+        self.check()
+        return self._connection.introduction()
+
     # --- the client's methods
 
     @property

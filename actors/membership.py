@@ -9,11 +9,15 @@ from typing import Any, Final, TypeVar
 
 import anyio
 
+from actors.acquire import Acquire
+from actors.backstage import Backstage
+from actors.borrower import GRACE, Borrow, Borrower, BorrowerMessage
 from actors.bus import Bus, Hub
 from actors.cluster import Cluster
 from actors.cluster_messages import (
     AwaitJoin,
     ClusterMessage,
+    EndElsewhere,
     EndSession,
     LeaveCluster,
     Own,
@@ -25,9 +29,11 @@ from actors.cluster_messages import (
 from actors.cluster_statistics import ClusterStats
 from actors.cluster_tree import ClusterTree
 from actors.forwarding import Denied, Forward, LossHeard, LossTold
+from actors.lease import Lease
 from actors.ref import Ref
-from actors.serving import Serve
+from actors.serving import Lender, Serve
 from actors.system import System
+from protocol.bus import Holding
 from protocol.cluster_settings import ClusterSettings
 from protocol.errors import (
     AcquireTimeout,
@@ -36,7 +42,6 @@ from protocol.errors import (
     InvalidSettings,
     NotAlive,
     OutcomeUnknown,
-    OwnedElsewhere,
     OwnerUnreachable,
     PoolClosed,
     SystemClosed,
@@ -104,6 +109,7 @@ class Membership:
         self._ref: Ref[ClusterMessage] | None = None
         self._figures: Callable[[ClusterStats], WorkerFigures] | None = None
         self._local_hits = self._remote_hits = self._misses = 0
+        self._borrower: Ref[BorrowerMessage] | None = None
 
     async def enter(
         self,
@@ -112,14 +118,17 @@ class Membership:
         *,
         serve: Serve,
         heard: Callable[[ForwardedRequest], None],
+        lender: Lender,
         told: Callable[[OwnershipNews], None],
         is_used: Callable[[str], bool],
         publish: Callable[[ClusterHappening], None],
         figures: Callable[[ClusterStats], WorkerFigures],
+        backstage: Backstage,
     ) -> None:
         """Begin to be a member, and give the others a moment to know.
 
-        The arguments are those of `Cluster`; and `figures` makes of this worker's those that it shows to others.
+        The arguments are those of `Cluster`; `figures` makes of this worker's those that it shows to others, and
+        `backstage` is what the actors of the pool share.
         """
         self._figures = figures
         actor = self._actor = Cluster(
@@ -136,8 +145,10 @@ class Membership:
             identity_headers=self._pool.identity_headers,
             says=self._says,
             publish=publish,
+            lender=lender,
         )
         self._ref = system.spawn(actor, name=name)
+        self._borrower = system.spawn(Borrower(self._ref, backstage), name=f"{name} borrower")
         with suppress(AskTimeout):  # then it goes on without, and joins them when it can
             await self._ref.ask(AwaitJoin(), timeout=JOINING)
 
@@ -146,13 +157,25 @@ class Membership:
         """This worker's id."""
         return self._entered()[0].worker
 
+    @property
+    def lifetime(self) -> float:
+        """How long a worker counts as living after it was last heard of, in seconds."""
+        return self._settings.lifetime
+
     def over(self, session_id: str) -> None:
         """Nothing is left of a conversation here."""
         if self._ref is not None:
             self._ref.tell(EndSession(session_id))
 
+    def end(self, session_id: str) -> None:
+        """A conversation is over, and is to end wherever it is owned."""
+        if self._ref is not None:
+            self._ref.tell(EndElsewhere(session_id))
+
     async def leave(self) -> None:
-        """Leave in good order, if the bus lets us."""
+        """Leave in good order, if the bus lets us. Leases of others' conversations are over."""
+        if self._borrower is not None:
+            self._borrower.stop()
         if self._ref is not None and self._ref.is_alive:
             with anyio.move_on_after(LEAVING, shield=True):
                 await self._ref.ask(LeaveCluster())
@@ -213,20 +236,15 @@ class Membership:
         except AskTimeout as error:
             raise AcquireTimeout(f"it was not known within {timeout:g} s who owns the conversation") from error
 
-    async def own_here(self, session_id: str, caller: Caller, timeout: float) -> None:
-        """Have a session owned here.
-
-        Raises:
-            OwnedElsewhere: another worker owns it.
+    async def is_here(self, session_id: str, caller: Caller, timeout: float) -> bool:
+        """Whether a session is owned here, which it is from now on if nobody owned it. To ask for that is not to wait
+        for a session: there is a moment for it, whatever the timeout.
         """
-        if self._entered()[0].may_start(session_id):
-            return
-        owner = await self.own(session_id, caller, timeout)
-        if not owner.is_here:
-            raise OwnedElsewhere(
-                f"this conversation is owned by worker {owner.holding.owner}, and not by this one, {self.worker}: a "
-                "session of it is lent only there. `pool.call` goes there from any worker"
-            )
+        return self.may_start(session_id) or (await self.own(session_id, caller, max(timeout, GRACE))).is_here
+
+    def may_start(self, session_id: str) -> bool:
+        """Whether something may be started for a session here and now."""
+        return self._entered()[0].may_start(session_id)
 
     async def who_owns(self, session_id: str) -> str | None:
         """The id of the worker that owns a session, if one does."""
@@ -240,6 +258,43 @@ class Membership:
             OutcomeUnknown: it was delivered, and its owner did not answer.
             OwnerUnreachable: it was not, and no owner could be found that it can be.
         """
+
+        async def there(holding: Holding, left: float) -> dict[str, Any]:
+            return await self._ask(Forward(holding, self._forwarded(wanted, holding), left))
+
+        return await self._at_owner(wanted, seconds, here, there)
+
+    async def borrow(self, acquire: Acquire, wanted: Wanted, seconds: float) -> Lease | None:
+        """A lease of a session that another worker owns; None if it has come to be owned here.
+
+        Raises:
+            AcquireTimeout: there was none in time.
+            OutcomeUnknown: its owner did not answer.
+
+        And whatever acquiring it there raises.
+        """
+
+        async def here(_: float) -> None:
+            return None
+
+        async def there(holding: Holding, left: float) -> Lease:
+            borrow = Borrow(acquire, holding, self._forwarded(wanted, holding), seconds)
+            return await self._ask(borrow, left + GRACE, of=self._borrower)
+
+        try:
+            return await self._at_owner(wanted, seconds, here, there)
+        except AskTimeout as error:
+            where = f"the pool of {acquire.key.name}, at the worker that owns it"
+            raise AcquireTimeout(f"no session became free within {seconds} s in {where}") from error
+
+    async def _at_owner(
+        self,
+        wanted: Wanted,
+        seconds: float,
+        here: Callable[[float], Awaitable[R]],
+        there: Callable[[Holding, float], Awaitable[R]],
+    ) -> R:
+        """Do something where a session is owned. The functions have so many seconds left for it."""
         actor, ref = self._entered()
         until = actor.now() + seconds
         denied = 0
@@ -253,20 +308,8 @@ class Membership:
             left = max(0.0, until - actor.now())
             if owner.is_here:
                 return await here(left)
-            forwarded = ForwardedRequest.of(
-                session_id=wanted.session_id,
-                token=owner.holding.token,
-                upstream=wanted.upstream,
-                request=wanted.request,
-                headers=wanted.headers,
-                user=wanted.caller.user,
-                gateway_id=wanted.gateway_id,
-                principal=wanted.caller.principal,
-                idempotent=wanted.idempotent,
-                identity_headers=self._pool.identity_headers,
-            )
             try:
-                return await self._ask(Forward(owner.holding, forwarded, left))
+                return await there(owner.holding, left)
             except LossTold as told:
                 ref.tell(LossHeard(told.owner, told.correlation))
                 raise told.error from None
@@ -285,14 +328,28 @@ class Membership:
             "while it was sent: try again"
         )
 
-    async def _ask(self, request: Request[R], timeout: float | None = None) -> R:
-        """Ask the cluster something.
+    def _forwarded(self, wanted: Wanted, holding: Holding) -> ForwardedRequest:
+        return ForwardedRequest.of(
+            session_id=wanted.session_id,
+            token=holding.token,
+            upstream=wanted.upstream,
+            request=wanted.request,
+            headers=wanted.headers,
+            user=wanted.caller.user,
+            gateway_id=wanted.gateway_id,
+            principal=wanted.caller.principal,
+            idempotent=wanted.idempotent,
+            identity_headers=self._pool.identity_headers,
+        )
+
+    async def _ask(self, request: Request[R], timeout: float | None = None, *, of: Ref[Any] | None = None) -> R:
+        """Ask the cluster something, or one of its like.
 
         Raises:
             PoolClosed: the pool is closed, or was while this waited.
         """
         try:
-            return await self._entered()[1].ask(request, timeout=timeout)
+            return await (of or self._entered()[1]).ask(request, timeout=timeout)
         except (ActorStopped, SystemClosed) as error:
             raise PoolClosed("the pool is closed, or was while this caller waited: open another one") from error
 

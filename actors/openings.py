@@ -30,6 +30,7 @@ def plan_of(
         connect_timeout=terms.connect_timeout or settings.connect_timeout,
         call_timeout=settings.call_timeout,
         http_client=terms.http_client,
+        overheard=partial(backstage.overheard, key) if key.is_sticky and backstage.overheard is not None else None,
     )
     make_handler = backstage.handlers and partial(backstage.handlers, key.url, key.gateway_id or key.url)
     return Plan(opening, backstage.connector, make_handler)

@@ -104,7 +104,8 @@ class Pool(PoolMember):
             gateway_id: on whose behalf; gateways never share sessions.
             session_id: the downstream session whose conversation this is: 1 to 128 letters, digits, `_` and `-`. All
                 its calls share one upstream session of its own, and nobody else ever uses that. It is bound to the
-                principal that used it first: what the extractor answered, else the user, else the identity.
+                principal that used it first: what the extractor answered, else the user, else the identity. Where
+                another worker of the cluster owns it, the session is there, and calls are messages to it.
             timeout: how long to wait, in seconds; None means the pool's `acquire_timeout`, 0 takes a session only if
                 one is idle.
             expires_in: after how many seconds the credentials in `headers` end, where that is known. A session is not
@@ -126,6 +127,7 @@ class Pool(PoolMember):
             PrincipalMismatch: the downstream session is somebody else's.
             SessionStateLost: the conversation's upstream session was lost, with what its server kept in it. Told once.
             PoolClosed: the pool is closed, or was while this waited.
+            ClusterError: the conversation is another worker's, which cannot be reached, or did not answer.
             InvalidSettings: an argument cannot be used; the message names it.
 
         Cancellation: whatever was granted goes back to the pool, and to the next waiter.
@@ -179,8 +181,10 @@ class Pool(PoolMember):
         return self._call_anywhere(request, timeout, whom, idempotent=idempotent)
 
     @override
-    def _lease_for(self, whom: Whom, timeout: float | None) -> Coroutine[Any, Any, Lease]:
-        return self._acquire(*whom, timeout, None, PLAIN)
+    def _lease_for(
+        self, whom: Whom, timeout: float | None, expires_in: float | None = None, terms: Terms = PLAIN
+    ) -> Coroutine[Any, Any, Lease]:
+        return self._acquire(*whom, timeout, expires_in, terms, anywhere=False)
 
     async def _acquire(  # noqa: C901, PLR0912, PLR0917 - one way in for two, which name them all
         self,
@@ -194,6 +198,8 @@ class Pool(PoolMember):
         expires_in: float | None,
         terms: Terms,
         borrowing: Borrowing | None = None,
+        *,
+        anywhere: bool = True,
     ) -> Lease:
         if not self._is_open:
             raise self._closed()
@@ -209,8 +215,6 @@ class Pool(PoolMember):
             if self._anonymous == 1:
                 self._warn_of_sharing()
         key = key_of(caller, upstream, gateway_id, session_id)
-        if session_id is not None and self._membership is not None:
-            await self._membership.own_here(session_id, caller, timeout)
         expires_at = NEVER
         if expires_in is not None:
             check_seconds("expires_in", expires_in)
@@ -218,8 +222,10 @@ class Pool(PoolMember):
         acquire = Acquire(key, upstream, caller, expires_at, terms, origin)
         lease: Lease | None = None
         waited = 0.0
+        if session_id is not None and self._membership is not None:
+            lease = await self._from_elsewhere(acquire, headers, gateway_id, timeout, may_be=anywhere)
         try:
-            if (supervisor := self._refs.get(key)) is not None:
+            if lease is None and (supervisor := self._refs.get(key)) is not None:
                 lease = await supervisor.ask(acquire, timeout=timeout)
         except ActorStopped as error:  # just now, and its successor is asked; or it crashed while this waited
             waited = error.waited
@@ -307,7 +313,7 @@ def open_pool(
 
         cluster: where this worker meets others: the address of a Redis (`redis://`, `rediss://`, `unix://` or
             `redis+sentinel://`), or a `MemoryHub` for pools that share a process. Then each conversation (`session_id`)
-            is owned by one worker, and `call` goes there from any of them. None: the pool is by itself.
+            is owned by one worker, and what is asked of it goes there from any of them. None: the pool is by itself.
         cluster_settings: how others are met; None means the defaults.
 
     Raises:

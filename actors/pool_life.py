@@ -17,6 +17,7 @@ from actors.cluster_statistics import ClusterStats
 from actors.connection import Connector
 from actors.events import BUFFER, Events, EventStream
 from actors.extractor import WatchedExtractor
+from actors.lending import Lending
 from actors.membership import Membership
 from actors.ref import Ref
 from actors.registry import Registry
@@ -48,6 +49,7 @@ class PoolLife:
         membership: Membership | None = None,
     ) -> None:
         self._membership = membership
+        self._lending: Lending | None = None
         extractor = settings.identity_extractor
         self._identities = Identities(
             secret=settings.identity_secret or secrets.token_bytes(32),
@@ -96,11 +98,15 @@ class PoolLife:
 
     async def _join(self, membership: Membership) -> None:
         self._backstage.conversation_over = membership.over
+        lending = self._lending = self._lend_to_others(membership)
+        self._backstage.overheard = lending.overheard
         await membership.enter(
             self._system,
             "cluster" if self._owns_system else f"{self._name} cluster",
             serve=self._serve,
             heard=self._loss_was_heard,
+            lender=lending,
+            backstage=self._backstage,
             told=self._owns_no_more,
             is_used=self._registry_actor.has_conversation,
             publish=self._backstage.events.publish,
@@ -192,6 +198,9 @@ class PoolLife:
         left to be told of its state. Whoever acquires with this id from now on begins a conversation of their own. An
         id that the pool does not know changes nothing. Returns at once.
 
+        Where another worker owns the conversation, it ends there: that one is told, before whatever this pool asks of
+        it from now on. If it cannot be told, as while Redis is away, the log says so, and the conversation goes on.
+
         Args:
             session_id: the downstream session. Whether its end may be asked for is for the gateway to know.
 
@@ -202,6 +211,8 @@ class PoolLife:
         check_session_id(session_id)
         self._tell(EndConversation(session_id))
         self._registry_actor.hide(session_id)
+        if self._membership is not None:
+            self._membership.end(session_id)
 
     def drain(self) -> None:
         """Have every session replaced: idle ones end now, lent ones as they come back, and what is acquired from now on
@@ -253,6 +264,10 @@ class PoolLife:
 
     def _loss_was_heard(self, request: ForwardedRequest) -> None:
         """Another worker's caller has heard that the state of its conversation is lost."""
+        raise NotImplementedError
+
+    def _lend_to_others(self, membership: Membership) -> Lending:
+        """What is to lend other workers sessions of such conversations."""
         raise NotImplementedError
 
     def _owns_no_more(self, news: OwnershipNews) -> None:

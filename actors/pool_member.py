@@ -5,20 +5,24 @@ from typing import Any
 
 from typing_extensions import override
 
+from actors.acquire import PLAIN, Acquire, Terms
 from actors.arguments import check_upstream
-from actors.cluster_messages import OwnershipNews, OwnershipTaken
+from actors.borrower import LEASE
+from actors.cluster_messages import OwnershipEnded, OwnershipNews, OwnershipTaken
 from actors.cluster_tree import ClusterTree
 from actors.lease import Lease, Origin
+from actors.lending import Lending
 from actors.membership import Membership, Wanted
 from actors.pool_life import PoolLife
 from actors.registry_messages import ConversationTaken, EndConversation
-from protocol.errors import AcquireTimeout, InvalidSettings, SessionStateLost
+from protocol.errors import AcquireTimeout, InvalidSettings, OwnedElsewhere, SessionStateLost
 from protocol.forwarded import ForwardedRequest
 from protocol.headers import check_session_id
 from protocol.identity import User
-from protocol.keys import key_of
+from protocol.keys import PoolKey, key_of
 from protocol.pool_messages import Told, Untold
 from protocol.raw_request import RawRequest
+from protocol.remote_lease import Lend
 from protocol.upstream import Upstream
 
 Whom = tuple[Origin | None, Upstream, Mapping[str, str] | None, User | None, str | None, str | None]
@@ -162,19 +166,70 @@ class PoolMember(PoolLife):
         self._tell_key_of(request, Told())
 
     def _tell_key_of(self, request: ForwardedRequest, news: Told | Untold) -> None:
-        caller = self._identities.who(request.headers, request.user)
-        supervisor = self._refs.get(key_of(caller, request.upstream, request.gateway_id, request.session_id))
+        supervisor = self._refs.get(self._key_of(request))
         if supervisor is not None:
             supervisor.tell(news)
 
-    def _lease_for(self, whom: Whom, timeout: float | None) -> Coroutine[Any, Any, Lease]:
-        """Acquire a lease."""
+    def _lease_for(
+        self, whom: Whom, timeout: float | None, expires_in: float | None = None, terms: Terms = PLAIN
+    ) -> Coroutine[Any, Any, Lease]:
+        """Acquire a lease in this process."""
         raise NotImplementedError
+
+    # --- leases, here and there
+
+    async def _from_elsewhere(
+        self,
+        acquire: Acquire,
+        headers: Mapping[str, str] | None,
+        gateway_id: str | None,
+        timeout: float,
+        *,
+        may_be: bool,
+    ) -> Lease | None:
+        """A lease of a conversation that another worker owns; None if this one does.
+
+        Raises:
+            OwnedElsewhere: so it is, and it may not be.
+        """
+        membership, session_id = self._member(), acquire.key.session_id
+        if session_id is None or await membership.is_here(session_id, acquire.caller, timeout):
+            return None
+        upstream = acquire.upstream
+        if not may_be:
+            raise OwnedElsewhere(
+                f"this conversation with {upstream.address} has come to be another worker's: ask again"
+            )
+        if acquire.terms.http_client is not None:
+            raise InvalidSettings(
+                f"an http_client cannot be sent to the worker that owns this conversation with {upstream.address}"
+            )
+        wanted = Wanted(LEASE, upstream, headers, acquire.caller, gateway_id, session_id, idempotent=False)
+        return await membership.borrow(acquire, wanted, timeout)
+
+    @override
+    def _lend_to_others(self, membership: Membership) -> Lending:
+        return Lending(self._lend, membership.check, self._key_of, now=self._system.now, lifetime=membership.lifetime)
+
+    async def _lend(self, request: ForwardedRequest, wanted: Lend) -> Lease:
+        whom = None, request.upstream, request.headers, request.user, request.gateway_id, request.session_id
+        terms = Terms(wanted.connect_timeout)
+        try:
+            return await self._lease_for(whom, wanted.timeout, wanted.expires_in or None, terms)
+        except SessionStateLost:
+            self._tell_key_of(request, Untold())
+            raise
+
+    def _key_of(self, request: ForwardedRequest) -> PoolKey:
+        caller = self._identities.who(request.headers, request.user)
+        return key_of(caller, request.upstream, request.gateway_id, request.session_id)
 
     @override
     def _owns_no_more(self, news: OwnershipNews) -> None:
-        """A conversation has come from a dead worker, or has gone to another."""
+        """A conversation has come from a dead worker, has gone to another, or was ended by one."""
         if self._registry is not None:
             session_id = news.session_id
             is_taken = isinstance(news, OwnershipTaken)
             self._registry.tell(ConversationTaken(session_id) if is_taken else EndConversation(session_id))
+            if isinstance(news, OwnershipEnded):
+                self._registry_actor.hide(session_id)

@@ -15,7 +15,7 @@ import anyio
 import mcp_types as types
 from mcp import Client, MCPError
 from mcp.client import ClientSession
-from mcp.shared.dispatcher import CallOptions, Outbound
+from mcp.shared.dispatcher import CallOptions, Outbound, ProgressFnT
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from pydantic import RootModel, ValidationError
 from typing_extensions import override
@@ -26,7 +26,9 @@ PAGES: Final = 100
 """How many pages of tools are read, at the most, to find one of them."""
 
 
-async def send_raw(client: Client, request: RawRequest, seconds: float | None) -> dict[str, Any]:
+async def send_raw(
+    client: Client, request: RawRequest, seconds: float | None, on_progress: ProgressFnT | None = None
+) -> dict[str, Any]:
     """Send a raw request over the client's session, and wait for its result.
 
     A tool whose arguments a header repeats (2026-07-28) is listed first where the server says that it has to be, and is
@@ -36,6 +38,7 @@ async def send_raw(client: Client, request: RawRequest, seconds: float | None) -
         client: entered.
         request: what to send.
         seconds: how long it may take; None means what the client gives its calls.
+        on_progress: told how far it is.
 
     Raises:
         MCPError: the server's error; code -32001 when the time was over; -32000 when the session was closed.
@@ -45,7 +48,7 @@ async def send_raw(client: Client, request: RawRequest, seconds: float | None) -
     if seconds is None:
         seconds = client.read_timeout_seconds
     try:
-        return await _send(session, request, seconds)
+        return await _send(session, request, seconds, on_progress)
     except MCPError as mismatch:
         if mismatch.code != types.HEADER_MISMATCH or session.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS:
             raise
@@ -54,7 +57,7 @@ async def send_raw(client: Client, request: RawRequest, seconds: float | None) -
                 await _list_again(client, request)
         except (MCPError, TimeoutError, ValidationError):
             raise mismatch from None
-    return await _send(session, request, seconds)
+    return await _send(session, request, seconds, on_progress)
 
 
 async def _list_again(client: Client, request: RawRequest) -> None:
@@ -68,16 +71,21 @@ async def _list_again(client: Client, request: RawRequest) -> None:
             return
 
 
-async def _send(session: ClientSession, request: RawRequest, seconds: float | None) -> dict[str, Any]:
+async def _send(
+    session: ClientSession, request: RawRequest, seconds: float | None, on_progress: ProgressFnT | None
+) -> dict[str, Any]:
     stamp = cast("Callable[[dict[str, Any], CallOptions], None] | None", getattr(session, "_stamp", None))
     dispatcher = cast("object", getattr(session, "_dispatcher", None))
     if stamp is None or not isinstance(dispatcher, Outbound):
-        return (await session.send_request(_Untyped(request), _Anything, seconds)).root
+        untyped = _Untyped(request)
+        return (await session.send_request(untyped, _Anything, seconds, progress_callback=on_progress)).root
     message = request.message()
     options: CallOptions = {}
     stamp(message, options)
     if seconds is not None:
         options["timeout"] = seconds
+    if on_progress is not None:
+        options["on_progress"] = on_progress
     return await dispatcher.send_raw_request(request.method, message.get("params"), options)
 
 

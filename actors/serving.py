@@ -4,23 +4,29 @@ A request is accepted before it begins, and begins when the bus has taken that: 
 an acceptance before this worker dies, knows that it has not begun. Nor is it accepted by a worker whose own line to the
 bus was broken then, whom others may have found dead. It begins only while the session is owned here, by the holding
 that it was meant for. Those of one session begin in the order in which they came.
+
+What is said of a request before it is answered, its progress above all, goes to whoever asked on the same way, before
+the answer.
 """
 
 from collections.abc import Callable, Collection, Coroutine
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import anyio
 
 from actors.effect import Effect, Failed, Outcome, Succeeded
 from actors.errand import told_of
 from actors.mail import Mail
+from actors.outlet import Outlet
 from protocol.bus import Holding
-from protocol.errors import BusUnavailable, EnvelopeRefused, SessionStateLost, TooManyForwards
+from protocol.errors import BusUnavailable, EnvelopeRefused, InvalidSettings, SessionStateLost, TooManyForwards
 from protocol.forwarded import ForwardedRequest
-from protocol.forwarded_answer import pack_failure, pack_not_owner, pack_result
+from protocol.forwarded_answer import Note, pack_failure, pack_not_owner, pack_note, pack_result
 from protocol.message import Answer, message
 from protocol.namespace import Namespace
+from protocol.remote_lease import Held
 from protocol.wire import Envelope, Kind
 
 Serve = Callable[[ForwardedRequest, Callable[[], None]], Coroutine[Any, Any, dict[str, Any]]]
@@ -28,6 +34,41 @@ Serve = Callable[[ForwardedRequest, Callable[[], None]], Coroutine[Any, Any, dic
 
 Errand = tuple[str, bytes]
 """The worker that asked, and its id for the request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Whoever asks for something that has to do with a lease.
+
+    Attributes:
+        worker: its id.
+        begun: to be called once what it asks for has begun.
+        note: tells it something before it is answered. What cannot be said, or finds no room, is left out; so it is by
+            the next.
+        say: tells it something of a lease that it holds, by its name for it, at any time.
+        hang_up: nothing more is to be said of a lease.
+    """
+
+    worker: str
+    begun: Callable[[], None]
+    note: Callable[[Note], None]
+    say: Callable[[str, Note], None]
+    hang_up: Callable[[str], None]
+
+
+class Lender(Protocol):
+    """What holds leases for other workers."""
+
+    def serve(self, request: ForwardedRequest, asker: Asker, /) -> Coroutine[Any, Any, dict[str, Any]]:
+        """Do what is asked of a lease, or for one."""
+        ...
+
+    def held(self, worker: str, held: Held, /) -> None:
+        """A worker says which leases it holds. In a turn."""
+
+    def beat(self) -> None:
+        """Some time has passed. In a turn."""
+
 
 MOST: Final = 10_000
 """Requests of others that are served at once."""
@@ -47,6 +88,33 @@ class Served(Answer):
 
     errand: Errand
     outcome: Outcome[dict[str, Any]]
+
+
+@message
+class NoteMade(Answer):
+    """There is something to be said of an errand, or of a lease that `is_of_lease`."""
+
+    errand: Errand
+    note: Note
+    is_of_lease: bool = False
+
+
+@message
+class NoteOut(Answer):
+    """The bus has taken a note of an errand, or has not."""
+
+    errand: Errand
+
+
+@message
+class HungUp(Answer):
+    """Nothing more is to be said about this."""
+
+    errand: Errand
+
+
+ServingNews = AcceptanceOut | Served | NoteMade | NoteOut | HungUp
+"""What comes back to the cluster of what it serves."""
 
 
 class _Job:
@@ -76,10 +144,12 @@ class Serving:
         tell: tells the cluster.
         serve: does what is asked.
         heard: is told of a request whose caller has heard that the state of its session is lost.
+        lender: does what is asked of leases; None where none are lent.
 
     Attributes:
         served: how many were begun.
         denied: how many were for another owner.
+        unsaid: how many notes found no room, or could not be said.
     """
 
     def __init__(
@@ -92,9 +162,10 @@ class Serving:
         holding: Callable[[str], Holding | None],
         named: Callable[[str, Holding], None],
         start: Callable[[Errand, Callable[[], Coroutine[Any, Any, dict[str, Any]]]], Effect],
-        tell: Callable[[AcceptanceOut], None],
+        tell: Callable[[ServingNews], None],
         serve: Serve,
         heard: Callable[[ForwardedRequest], None],
+        lender: Lender | None = None,
     ) -> None:
         self._mail = mail
         self._names = names
@@ -108,9 +179,11 @@ class Serving:
         self._serve = serve
         self._heard = heard
         self._telling: dict[Errand, ForwardedRequest] = {}
+        self._lender = lender
+        self._outlets: dict[Errand, Outlet] = {}
         self._jobs: dict[Errand, _Job] = {}
         self._last: dict[str, _Job] = {}  # of each session that has some
-        self.served = self.denied = 0
+        self.served = self.denied = self.unsaid = 0
 
     def __len__(self) -> int:
         """How many errands are under way."""
@@ -168,19 +241,88 @@ class Serving:
             self._deny(out.errand, job.request)
         else:
             self.served += 1
-            job.effect = self._start(out.errand, partial(self._run, job))
+            job.effect = self._start(out.errand, partial(self._run, out.errand, job))
 
-    async def _run(self, job: _Job) -> dict[str, Any]:
+    async def _run(self, errand: Errand, job: _Job) -> dict[str, Any]:
         try:
             if job.after is not None:
                 await job.after.wait()
-            return await self._serve(job.request, job.begun.set)
+            if job.request.lease is None:
+                return await self._serve(job.request, job.begun.set)
+            if self._lender is None:
+                raise InvalidSettings("this worker lends no sessions to others")
+            return await self._lender.serve(job.request, self._asker(errand, job))
         finally:
             job.begun.set()
+
+    # --- what is said meanwhile
+
+    def _asker(self, errand: Errand, job: _Job) -> Asker:
+        tell, worker = self._tell, errand[0]
+        return Asker(
+            worker,
+            job.begun.set,
+            note=lambda note: tell(NoteMade(errand, note)),
+            say=lambda name, note: tell(NoteMade((worker, bytes.fromhex(name)), note, is_of_lease=True)),
+            hang_up=lambda name: tell(HungUp((worker, bytes.fromhex(name)))),
+        )
+
+    def noted(self, made: NoteMade) -> None:
+        """There is something to be said."""
+        errand = made.errand
+        if errand not in self._jobs and not made.is_of_lease:
+            return
+        try:
+            note = pack_note(made.note)
+        except EnvelopeRefused:
+            self.unsaid += 1
+            return
+        if (outlet := self._outlets.get(errand)) is None:
+            outlet = self._outlets[errand] = Outlet(partial(self._post_note, errand))
+        outlet.put(note)
+
+    def note_out(self, out: NoteOut) -> None:
+        """The bus has taken a note, or has not."""
+        if (outlet := self._outlets.get(out.errand)) is not None:
+            outlet.taken()
+
+    def hung_up(self, errand: Errand) -> None:
+        """Nothing more is to be said: what waits is said now."""
+        if (outlet := self._outlets.pop(errand, None)) is not None:
+            outlet.flush()
+            self.unsaid += outlet.dropped
+
+    def _post_note(self, errand: Errand, note: bytes) -> None:
+        sender, correlation = errand
+        channel = self._names.replies(sender)
+        try:
+            self._mail.post(channel, Kind.NOTE, correlation, note, then=lambda _: self._tell(NoteOut(errand)))
+        except EnvelopeRefused:
+            self.unsaid += 1
+            self._tell(NoteOut(errand))
+
+    # --- whoever holds a lease
+
+    def held(self, envelope: Envelope) -> None:
+        """A worker says which leases it holds."""
+        if self._lender is None:
+            return
+        try:
+            self._lender.held(envelope.sender, Held.unpack(envelope.payload))
+        except EnvelopeRefused as refusal:
+            self._mail.refused[refusal.reason] += 1
+
+    def beat(self) -> None:
+        """Some time has passed."""
+        if self._lender is not None:
+            self._lender.beat()
+
+    # --- how it ends
 
     def ended(self, served: Served) -> None:
         """An errand has ended: whoever asked is told how."""
         request = self._over(served.errand)
+        self.hung_up(served.errand)
         match served.outcome:
             case Succeeded(result):
                 self._conclude(served.errand, Kind.RESULT, lambda: pack_result(result))

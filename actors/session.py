@@ -5,7 +5,6 @@ task that entered it: that task is this actor's, and nobody else's. A connection
 no task between its opening and its end.
 """
 
-import logging
 import math
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
@@ -19,6 +18,7 @@ from typing_extensions import override
 from actors.actor import Actor, Outcome
 from actors.connection import Connection, Connector, MessageHandler, Opening, innermost
 from actors.effect import Effect, Failed, Succeeded
+from actors.incoming import handler_of
 from actors.ref import Ref
 from protocol.breakers import Attempt
 from protocol.errors import ConnectFailed, SystemClosed, TroupeError
@@ -27,8 +27,6 @@ from protocol.health import HealthCheck, ProbeResult, Verdict
 from protocol.message import Answer, message
 from protocol.pool_messages import SessionChecked, SessionGone
 from protocol.settings import Probe
-
-logger = logging.getLogger(__name__)
 
 DROP_TIMEOUT: Final = 2.0
 """Seconds that closing a connection may take whose actor has gone, and the settings with it."""
@@ -267,7 +265,7 @@ class Session(Actor[SessionMessage]):
         # within it.
         with anyio.CancelScope(deadline=anyio.current_time() + opening.connect_timeout) as bound:
             if plan.make_handler is not None:
-                opening.handler = self._handler(plan.make_handler, opening)
+                opening.handler = handler_of(plan.make_handler, opening.upstream.address)
             opened = plan.connector(opening)
             if not isinstance(opened, AbstractAsyncContextManager):
                 self.ref.tell(_Opened(await opened, None))
@@ -278,15 +276,6 @@ class Session(Actor[SessionMessage]):
                 self.ref.tell(_Opened(connection, close))
                 await close.wait()
                 bound.deadline = anyio.current_time() + opening.settings.close_timeout
-
-    @staticmethod
-    def _handler(make: Callable[[], MessageHandler | None], opening: Opening) -> MessageHandler | None:
-        try:
-            return make()
-        except Exception as error:  # noqa: BLE001 - it is the user's, and costs the handler
-            address = opening.upstream.address
-            logger.warning("no message handler for %s: its factory raised %s", address, type(error).__name__)
-            return None
 
     async def _check(self, wanted: CheckSession) -> bool:
         """Whether the server says that the session is alive."""

@@ -196,6 +196,8 @@ class _Opener:
 
     async def _handle(self, message: IncomingMessage) -> None:
         self._recollection.noticed(message)
+        if self._opening.overheard is not None:
+            self._opening.overheard(message)
         await self._incoming(message)
 
 

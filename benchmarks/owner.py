@@ -16,6 +16,7 @@ from typing import Any, Final
 import anyio
 import anyio.to_thread
 from mcp import Client
+from mcp.shared.dispatcher import ProgressFnT
 from typing_extensions import override
 
 from actors import ClusterSettings, Connection, Pool, PoolSettings, open_pool
@@ -41,7 +42,9 @@ class AnsweringConnection(Connection):
     """A session of a server that answers at once, and keeps state."""
 
     @override
-    async def request(self, request: RawRequest, timeout: float | None) -> dict[str, Any]:
+    async def request(
+        self, request: RawRequest, timeout: float | None, on_progress: ProgressFnT | None = None
+    ) -> dict[str, Any]:
         if request.method == HANG:
             print(BEGAN, end="", flush=True)
             await anyio.sleep_forever()

@@ -6,6 +6,8 @@ The rules
   session's id, the method and its params, the headers, the user and the gateway, the upstream.
 - Headers are those that a local call would use: what is passed on to a server, and what identifies the caller. Others,
   the gateway's own among them, do not travel, and are refused if they come.
+- A request under a lease, or for one, says so besides (`protocol.remote_lease`). One that has nothing to do with any
+  has the fields that it always had, so that a worker which knows nothing of leases understands it.
 - An upstream travels as data. A function does not: an upstream that has one is refused before anything is sent.
 - Whatever the bytes are, what is not taken is `EnvelopeRefused`, and no text says what was in them.
 """
@@ -19,9 +21,10 @@ from protocol.errors import EnvelopeRefused, InvalidMethod, InvalidParams, Inval
 from protocol.headers import IDENTITY_HEADERS, NO_HEADERS, check_headers, check_session_id, is_forwarded
 from protocol.identity import check_name, user_of
 from protocol.json_text import as_object, from_json, to_json
-from protocol.layout import Layout, is_bytes, is_flag, is_text, or_none
+from protocol.layout import Accepts, Layout, is_bytes, is_flag, is_text, or_none
 from protocol.message import message
 from protocol.raw_request import RawRequest
+from protocol.remote_lease import Part, pack_part, unpack_part
 from protocol.upstream import Tls, Upstream
 
 T = TypeVar("T")
@@ -44,6 +47,7 @@ class ForwardedRequest:
         gateway_id: on whose behalf.
         principal: the digest of whose the session is, as the asker found.
         idempotent: whether it may run again where nobody knows if it has run.
+        lease: what it has to do with a lease of the asker's; None for nothing.
     """
 
     session_id: str = field(repr=False)
@@ -55,6 +59,7 @@ class ForwardedRequest:
     gateway_id: str | None
     principal: str = field(repr=False)
     idempotent: bool
+    lease: Part | None = None
 
     @classmethod
     def of(
@@ -69,6 +74,7 @@ class ForwardedRequest:
         gateway_id: str | None,
         principal: str,
         idempotent: bool = False,
+        lease: Part | None = None,
         identity_headers: Collection[str] = IDENTITY_HEADERS,
     ) -> "ForwardedRequest":
         """The request that is forwarded in place of a local call with these arguments.
@@ -83,6 +89,7 @@ class ForwardedRequest:
             gateway_id: on whose behalf.
             principal: as `Caller.principal`.
             idempotent: whether it may run twice.
+            lease: what it has to do with a lease.
             identity_headers: lower-case names of those that authenticate, though they are not passed on.
 
         Raises:
@@ -92,7 +99,7 @@ class ForwardedRequest:
         given = headers or NO_HEADERS
         _check(session_id, given, user, gateway_id)
         used = {name: value for name, value in given.items() if _is_used(name, identity_headers)}
-        return cls(session_id, token, upstream, request, used, user, gateway_id, principal, idempotent)
+        return cls(session_id, token, upstream, request, used, user, gateway_id, principal, idempotent, lease)
 
     def pack(self) -> bytes:
         """The request as the payload of an envelope.
@@ -101,20 +108,19 @@ class ForwardedRequest:
             EnvelopeRefused: nobody would take it (MALFORMED).
         """
         params = self.request.params
-        return _REQUEST.pack(
-            (
-                self.session_id,
-                self.token,
-                _said_of(self.upstream),
-                self.request.method,
-                None if params is None else to_json(params),
-                to_json(dict(self.headers)),
-                None if self.user is None else self.user.encode(),
-                None if self.gateway_id is None else self.gateway_id.encode(),
-                self.principal,
-                self.idempotent,
-            )
+        values = (
+            self.session_id,
+            self.token,
+            _said_of(self.upstream),
+            self.request.method,
+            None if params is None else to_json(params),
+            to_json(dict(self.headers)),
+            None if self.user is None else self.user.encode(),
+            None if self.gateway_id is None else self.gateway_id.encode(),
+            self.principal,
+            self.idempotent,
         )
+        return _REQUEST.pack(values) if self.lease is None else _LEASED.pack((*values, pack_part(self.lease)))
 
     @classmethod
     def unpack(cls, payload: bytes, *, identity_headers: Collection[str] = IDENTITY_HEADERS) -> "ForwardedRequest":
@@ -128,13 +134,14 @@ class ForwardedRequest:
             EnvelopeRefused: it is none, or one that could not be made here (MALFORMED). Nothing else is raised,
                 whatever the bytes are.
         """
-        session_id, token, upstream, method, params, said, user, gateway_id, *rest = _REQUEST.unpack(payload)
+        values, lease = _unpacked(payload)
+        session_id, token, upstream, method, params, said, user, gateway_id, principal, idempotent = values
         headers = _headers_of(from_json(said), identity_headers)
         user, gateway_id = _text_of(user), _text_of(gateway_id)
         _taken(lambda: _check(session_id, headers, user, gateway_id))
         made = _taken(lambda: _upstream_of(upstream))
         request = _taken(lambda: RawRequest.of(method, _params_of(params)))
-        return cls(session_id, token, made, request, headers, user, gateway_id, *rest)
+        return cls(session_id, token, made, request, headers, user, gateway_id, principal, idempotent, lease)
 
 
 def check_forwardable(upstream: Upstream) -> None:
@@ -176,6 +183,18 @@ def _said_of(upstream: Upstream) -> bytes:
 def _said(tls: Tls, *fields: object) -> bytes:
     by_name = dict(zip(_UPSTREAM, fields, strict=True))
     return to_json({**by_name, "tls": {name: getattr(tls, name) for name in _TLS}})
+
+
+def _unpacked(payload: bytes) -> tuple[tuple[Any, ...], Part | None]:
+    """The fields that every request has, and what it has to do with a lease."""
+    try:
+        return _REQUEST.unpack(payload), None
+    except EnvelopeRefused as refusal:
+        try:
+            *values, packed = _LEASED.unpack(payload)
+        except EnvelopeRefused:
+            raise refusal from None
+    return tuple(values), unpack_part(packed)
 
 
 # --- what came, and may be anything -----------------------------------------------------------------------------------
@@ -227,18 +246,17 @@ def _is_principal(value: Any) -> bool:
 _WHAT: Final = "a forwarded request"
 _UPSTREAM: Final = ("url", "mode", "transport", "sharing", "name")
 _TLS: Final = ("ca_file", "certificate", "key", "verify")
-_REQUEST: Final = Layout(
-    _WHAT,
-    {
-        "session id": is_text,
-        "token": is_text,
-        "upstream": is_bytes,
-        "method": is_text,
-        "params": or_none(is_bytes),
-        "headers": is_bytes,
-        "user": or_none(is_bytes),
-        "gateway id": or_none(is_bytes),
-        "principal": _is_principal,
-        "idempotent": is_flag,
-    },
-)
+_FIELDS: Final[dict[str, Accepts]] = {
+    "session id": is_text,
+    "token": is_text,
+    "upstream": is_bytes,
+    "method": is_text,
+    "params": or_none(is_bytes),
+    "headers": is_bytes,
+    "user": or_none(is_bytes),
+    "gateway id": or_none(is_bytes),
+    "principal": _is_principal,
+    "idempotent": is_flag,
+}
+_REQUEST: Final = Layout(_WHAT, _FIELDS)
+_LEASED: Final = Layout(_WHAT, {**_FIELDS, "lease": is_bytes})

@@ -200,25 +200,20 @@ class Progress:
 
 
 @message
-class Log:
-    """A log message of the server's.
+class Notification:
+    """A notification of the server's, in a session of which a lease is held.
 
     Attributes:
-        level: one of `LEVELS`.
-        logger: which of the server's loggers; None if it did not say.
-        data: what it says; not in the repr.
+        method: which.
+        params: what it says; None for nothing. Not in the repr, since the server may say anything in them.
     """
 
-    level: str
-    logger: str | None
-    data: Any = field(repr=False)
+    method: str
+    params: Mapping[str, Any] | None = field(default=None, repr=False)
 
 
-Note = Progress | Log
-"""What a server says about a request, before it answers."""
-
-LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
-"""How severe a log message can be (RFC 5424, section 6.2.1)."""
+Note = Progress | Notification
+"""What is said about a request before it is answered."""
 
 
 def pack_note(note: Note) -> bytes:
@@ -231,9 +226,9 @@ def pack_note(note: Note) -> bytes:
         case Progress():
             said = {"progress": note.progress, "total": note.total, "message": note.message}
             kind = _PROGRESS
-        case Log():
-            said = {"level": note.level, "logger": note.logger, "data": note.data}
-            kind = _LOG
+        case Notification():
+            said = {"method": note.method, "params": None if note.params is None else dict(note.params)}
+            kind = _NOTIFICATION
     _note_of(kind, said)
     return _NOTE.pack((kind, to_json(said)))
 
@@ -252,7 +247,7 @@ def _note_of(kind: int, said: dict[str, Any]) -> Note:
     fields = _NOTE_FIELDS[kind]
     if said.keys() != fields.keys() or not all(accepts(said[name]) for name, accepts in fields.items()):
         raise _refusal("has a note with other fields than it must have")
-    return Progress(**said) if kind == _PROGRESS else Log(**said)
+    return Progress(**said) if kind == _PROGRESS else Notification(**said)
 
 
 # --- the fields -------------------------------------------------------------------------------------------------------
@@ -260,10 +255,6 @@ def _note_of(kind: int, said: dict[str, Any]) -> Note:
 
 def _refusal(why: str) -> EnvelopeRefused:
     return EnvelopeRefused(f"{_WHAT} {why}", reason=Refusal.MALFORMED)
-
-
-def _is_anything(_: Any) -> bool:
-    return True
 
 
 def _is_string(value: Any) -> bool:
@@ -308,7 +299,7 @@ _WHAT: Final = "a forwarded request's answer"
 _ROOT: Final = TroupeError.__name__
 _HOLDING: Final = 3
 _PROGRESS: Final = 1
-_LOG: Final = 2
+_NOTIFICATION: Final = 2
 
 _KINDS: Final[dict[str, type[TroupeError]]] = {
     name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, TroupeError)
@@ -346,6 +337,6 @@ _NOTE: Final = Layout(
 )
 _NOTE_FIELDS: Final[dict[int, dict[str, Accepts]]] = {
     _PROGRESS: {"progress": _is_quantity, "total": or_none(_is_quantity), "message": or_none(_is_string)},
-    _LOG: {"level": lambda value: value in LEVELS, "logger": or_none(_is_string), "data": _is_anything},
+    _NOTIFICATION: {"method": is_text, "params": or_none(lambda value: value.__class__ is dict)},
 }
 """What each kind of note says. The numbers are on the wire."""

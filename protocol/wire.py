@@ -62,6 +62,10 @@ class Kind(IntEnum):
     """A worker is there."""
     LEAVING = 12
     """A worker goes: whoever is sent this is to go on with a session of its (`protocol.bequest`)."""
+    END = 13
+    """A downstream session is over, for whoever owns it."""
+    LEASES = 14
+    """Which leases of the receiver's the sender still holds, and which it gives back."""
 
 
 @message

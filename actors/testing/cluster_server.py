@@ -7,6 +7,7 @@ from typing import Any, Final, cast
 
 import anyio
 from mcp import Client, MCPError
+from mcp.shared.dispatcher import ProgressFnT
 from mcp_types import REQUEST_TIMEOUT
 from typing_extensions import override
 
@@ -80,7 +81,9 @@ class _Counted(Connection):
         return ProbeResult.HEALTHY
 
     @override
-    async def request(self, request: RawRequest, timeout: float | None) -> dict[str, Any]:
+    async def request(
+        self, request: RawRequest, timeout: float | None, on_progress: ProgressFnT | None = None
+    ) -> dict[str, Any]:
         params = request.params or {}
         number, talk = params["number"], params["talk"]
         was_cut_off = self.starts(number)

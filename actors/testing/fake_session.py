@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 from mcp import Client, MCPError
+from mcp.shared.dispatcher import ProgressFnT
 from mcp_types import CONNECTION_CLOSED, REQUEST_TIMEOUT, CallToolResult
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from typing_extensions import override
 
 from actors.connection import Connection, Opening
@@ -171,7 +173,13 @@ class FakeConnection(Connection):
         return ProbeResult.SILENT
 
     @override
-    async def request(self, request: RawRequest, timeout: float | None) -> dict[str, Any]:
+    def introduction(self) -> dict[str, Any]:
+        return introduced(self.protocol_version, is_stateful=self.is_stateful)
+
+    @override
+    async def request(
+        self, request: RawRequest, timeout: float | None, on_progress: ProgressFnT | None = None
+    ) -> dict[str, Any]:
         await _ask(self.session, request.method, timeout)
         return {}
 
@@ -208,6 +216,18 @@ class FakeClient:
         del name, arguments
         await _ask(self.session, "tools/call", read_timeout_seconds)
         return CallToolResult(content=[])
+
+
+def introduced(version: str, *, is_stateful: bool) -> dict[str, Any]:
+    """What a connection to a server that is not there says of it; see `Connection.introduction`."""
+    said: dict[str, Any]
+    if version in HANDSHAKE_PROTOCOL_VERSIONS:
+        name = {"name": "fake", "version": "0"}
+        said = {"protocolVersion": version, "capabilities": {}, "serverInfo": name}
+    else:
+        said = {"supportedVersions": [version], "capabilities": {}, "resultType": "complete", "ttlMs": 0}
+        said["cacheScope"] = "private"
+    return {"protocolVersion": version, "isStateful": is_stateful, "said": said}
 
 
 async def _ask(session: FakeSession, method: str, timeout: float | None) -> None:

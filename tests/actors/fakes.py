@@ -9,12 +9,14 @@ from typing import Any, cast
 import anyio
 import anyio.lowlevel
 from mcp import Client
+from mcp.shared.dispatcher import ProgressFnT
 from mcp_types import CallToolResult
 from typing_extensions import override
 
 from actors import Connection, Lease, Pool, Upstream
 from actors.connection import Opening
 from actors.exchange import current_exchange
+from actors.testing.fake_session import introduced
 from protocol.fault import Fault, FaultKind
 from protocol.health import ProbeResult
 from protocol.raw_request import RawRequest
@@ -71,7 +73,14 @@ class FakeConnection(Connection):
     server: "FakeServer" = field(kw_only=True)
 
     @override
-    async def request(self, request: RawRequest, timeout: float | None) -> dict[str, Any]:
+    def introduction(self) -> dict[str, Any]:
+        version = "2025-11-25" if self.is_stateful else "2026-07-28"
+        return introduced(version, is_stateful=self.is_stateful)
+
+    @override
+    async def request(
+        self, request: RawRequest, timeout: float | None, on_progress: ProgressFnT | None = None
+    ) -> dict[str, Any]:
         server = self.server
         server.raw.append((request.method, request.params, timeout))
         await cast("FakeClient", self.client).call_tool(request.method)

@@ -178,6 +178,7 @@ async def test_the_last_worker_that_leaves_leaves_nothing_behind() -> None:
 @pytest.mark.holds("C1", "L9")
 async def test_a_worker_that_leaves_hands_its_sessions_over_to_one_that_lives() -> None:
     async with workers("ada", "bob") as (ada, bob):
+        await bob.own("words")  # until it beats, nobody knows of it
         for session_id in ("talk", "chat"):
             await ada.own(session_id)
         await ada.ref.ask(LeaveCluster(), timeout=0.1)
@@ -193,11 +194,14 @@ async def test_a_worker_that_leaves_hands_its_sessions_over_to_one_that_lives() 
 @pytest.mark.holds("R4")
 async def test_a_worker_that_leaves_passes_over_one_that_leaves_as_well() -> None:
     async with workers("ada", "bob", "cy") as (ada, bob, cy):
+        await cy.own("words")
+        await bob.own("chat")
         await ada.own("talk")
         async with anyio.create_task_group() as tasks:
             for worker in (bob, ada):
                 tasks.start_soon(partial(worker.ref.ask, LeaveCluster(), timeout=5))
-        assert cy.actor.may_start("talk")
+        for session_id in ("talk", "chat"):
+            assert cy.actor.may_start(session_id)
         assert not bob.news
 
 

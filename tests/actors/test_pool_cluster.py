@@ -15,7 +15,6 @@ from protocol.errors import (
     InvalidSettings,
     NotAlive,
     OutcomeUnknown,
-    OwnedElsewhere,
     PoolClosed,
     PoolFull,
     PrincipalMismatch,
@@ -206,17 +205,6 @@ async def test_a_conversation_that_finds_no_place_is_not_kept_owned() -> None:
                 await call(one)
             await settled()
             assert await two.owner("talk") is None
-
-
-async def test_a_lease_of_a_conversation_is_had_where_it_is_owned_and_nowhere_else() -> None:
-    async with pools(FakeServer(), "one", "two") as (one, two):
-        async with one.session(ECHO, user="ada", session_id="talk") as session:
-            await session.call_tool("echo")
-        with pytest.raises(OwnedElsewhere, match=f"owned by worker {one.worker}") as refused:
-            await two.acquire(ECHO, user="ada", session_id="talk")
-        assert refused.value.http_status == 421
-        async with two.session(ECHO, user="ada") as session:
-            await session.call_tool("echo")
 
 
 @pytest.mark.holds("C10", "R4")

@@ -242,8 +242,8 @@ async def test_a_session_that_comes_when_the_time_is_over_goes_back_and_nothing_
     async with open_pool(connector=server) as pool:
         beneath = pool._acquire
 
-        async def late(*arguments: Any) -> Lease:
-            lease = await beneath(*arguments)
+        async def late(*arguments: Any, **more: Any) -> Lease:
+            lease = await beneath(*arguments, **more)
             await anyio.sleep(5)
             return lease
 

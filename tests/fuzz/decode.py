@@ -4,6 +4,7 @@ as each of the payloads that a forwarded request and its answer have, and as wha
 It raises `EnvelopeRefused` or reads something; and what it read is read once more from what that is written as.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, Final
@@ -15,7 +16,7 @@ from protocol.errors import EnvelopeRefused, Refusal
 from protocol.fault import Fault, FaultKind
 from protocol.forwarded import ForwardedRequest
 from protocol.forwarded_answer import (
-    Log,
+    Notification,
     Progress,
     ServerError,
     pack_failure,
@@ -28,6 +29,8 @@ from protocol.forwarded_answer import (
     unpack_result,
 )
 from protocol.raw_request import RawRequest
+from protocol.remote_end import RemoteEnd
+from protocol.remote_lease import Held, Lend, Use, pack_part, unpack_part
 from protocol.upstream import Upstream
 from protocol.wire import LAYOUTS, seal
 from protocol.worker_figures import WorkerFigures
@@ -56,6 +59,8 @@ REQUEST: Final = ForwardedRequest.of(
     gateway_id=None,
     principal="",
 )
+NAME: Final = 16 * "a1"
+PARTS: Final = (Lend(NAME, 5.0), Lend(NAME, 0, 2.5, 60.0), Use(NAME), Use(NAME, 30, wants_progress=True))
 FAULT: Final = Fault(FaultKind.REFUSED, "initialize", "HTTP 429", status=429, retry_after=2.5, at_connect=True)
 
 
@@ -79,6 +84,15 @@ def decode(data: bytes) -> None:
     with suppress(EnvelopeRefused):
         request = ForwardedRequest.unpack(data)
         assert ForwardedRequest.unpack(request.pack()) == request
+    with suppress(EnvelopeRefused):
+        end = RemoteEnd.unpack(data)
+        assert RemoteEnd.unpack(end.pack()) == end
+    with suppress(EnvelopeRefused):
+        held = Held.unpack(data)
+        assert Held.unpack(held.pack()) == held
+    with suppress(EnvelopeRefused):
+        part = unpack_part(data)
+        assert unpack_part(pack_part(part)) == part
     for unpack, pack in ANSWERS.items():
         with suppress(EnvelopeRefused):
             again = pack(unpack(data))
@@ -99,6 +113,11 @@ def seeds() -> Iterator[bytes]:
     yield pack_credit(12)
     yield bytes([0, 1, 1, 0, 2, 5])
     yield REQUEST.pack()
+    yield RemoteEnd("session-1", HELD.token).pack()
+    yield Held((NAME,), (NAME, NAME)).pack()
+    for part in PARTS:
+        yield pack_part(part)
+        yield dataclasses.replace(REQUEST, lease=part).pack()
     yield pack_result({"a": [None, 1.5, "é"]})
     yield pack_failure(FAULT.for_connect("http://h/mcp"))
     yield pack_failure(EnvelopeRefused("no", reason=Refusal.FORGED))
@@ -106,7 +125,7 @@ def seeds() -> Iterator[bytes]:
     yield pack_not_owner(HELD)
     yield pack_bequest("session-1", HELD)
     yield pack_note(Progress(1, 2.5, "half"))
-    yield pack_note(Log("info", None, {"a": 1}))
+    yield pack_note(Notification("a/b", {"a": 1}))
     yield WorkerFigures("troupe", 2.5, *range(9)).pack()
 
 

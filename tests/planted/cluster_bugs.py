@@ -1,4 +1,4 @@
-"""Bugs of clusters that the simulator must find within two hundred seeds, among them those that INVARIANTS.md quotes."""
+"""Bugs of clusters that the simulator finds within two hundred seeds, among them those that INVARIANTS.md quotes."""
 
 from tests.planted.bugs import Bug
 

@@ -26,10 +26,9 @@ from protocol.errors import (
 )
 from protocol.fault import Fault, FaultKind
 from protocol.forwarded_answer import (
-    LEVELS,
     Absent,
-    Log,
     Note,
+    Notification,
     Progress,
     ServerError,
     asked_for,
@@ -407,58 +406,55 @@ def test_a_holding_that_nobody_would_take_is_not_packed() -> None:
 
 # --- notes ------------------------------------------------------------------------------------------------------------
 
+METHODS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=40)
 QUANTITIES = st.floats() | st.integers(-(2**63) + 1, 2**63 - 1)
 NOTES: st.SearchStrategy[Note] = st.builds(
     Progress, QUANTITIES, st.none() | QUANTITIES, st.none() | any_text
-) | st.builds(Log, st.sampled_from(LEVELS), st.none() | any_text, json_values)
+) | st.builds(Notification, METHODS, st.none() | st.dictionaries(any_text, json_values, max_size=3))
 
 
 def fields_of(note: Note) -> tuple[object, ...]:
     if isinstance(note, Progress):
         return Progress, bits_of(note.progress), bits_of(note.total), note.message
-    return Log, note.level, note.logger, bits_of(note.data)
+    return Notification, note.method, bits_of(note.params)
 
 
 @pytest.mark.holds("N2")
 @given(NOTES)
-def test_progress_and_log_messages_arrive_as_they_were(note: Note) -> None:
+def test_progress_and_notifications_arrive_as_they_were(note: Note) -> None:
     assert fields_of(unpack_note(pack_note(note))) == fields_of(note)
 
 
 @pytest.mark.holds("N2")
-def test_progress_needs_no_more_than_itself_and_a_log_message_may_say_null() -> None:
+def test_progress_needs_no_more_than_itself_and_a_notification_may_say_nothing() -> None:
     assert unpack_note(pack_note(Progress(1))) == Progress(1, None, None)
-    assert unpack_note(pack_note(Log("info", None, None))) == Log("info", None, None)
-
-
-def test_levels_are_those_of_the_protocol() -> None:
-    assert LEVELS == ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
+    assert unpack_note(pack_note(Notification("a/b"))) == Notification("a/b", None)
 
 
 @pytest.mark.holds("X1")
 def test_what_a_note_says_is_not_shown() -> None:
     assert repr(Progress(1, 2, "s3cret")) == "Progress(progress=1, total=2)"
-    assert repr(Log("info", "server", {"token": "s3cret"})) == "Log(level='info', logger='server')"
+    assert repr(Notification("a/b", {"token": "s3cret"})) == "Notification(method='a/b')"
 
 
 PROGRESS = {"progress": 1, "total": None, "message": None}
-LOG = {"level": "info", "logger": None, "data": None}
+SAID = {"method": "a/b", "params": None}
 
 
 WRONG: dict[tuple[int, str], list[Any]] = {
     (1, "progress"): [None, "1", True, 2**63, -(2**63)],
     (1, "total"): ["1", True, []],
     (1, "message"): [1, ["s3cret"]],
-    (2, "level"): [None, "loud", "s3cret", 5, [], {}],
-    (2, "logger"): [5, ["s3cret"]],
+    (2, "method"): [None, "", "ü", "a\nb", 5, [], {}],
+    (2, "params"): [5, ["s3cret"], "s3cret", True],
     (1, "more"): [1],
     (2, "more"): [1],
 }
 NO_OBJECTS: list[Any] = [None, [], "s3cret", {}]
 NO_NOTES: list[Any] = [
     *((kind, PROGRESS) for kind in (0, 2, 3, True, 1.0, None, "1", -1)),
-    *((kind, LOG) for kind in (0, 1, 3, 2.0, None)),
-    *((kind, {**(PROGRESS, LOG)[kind - 1], name: value}) for (kind, name), each in WRONG.items() for value in each),
+    *((kind, SAID) for kind in (0, 1, 3, 2.0, None)),
+    *((kind, {**(PROGRESS, SAID)[kind - 1], name: value}) for (kind, name), each in WRONG.items() for value in each),
     *((kind, said) for kind in (1, 2) for said in NO_OBJECTS),
 ]
 
@@ -471,13 +467,13 @@ def test_what_is_no_note_is_refused(kind: object, said: object) -> None:
 
 def test_the_numbers_of_notes_are_on_the_wire() -> None:
     assert row_of(pack_note(Progress(1)))[0] == 1
-    assert row_of(pack_note(Log("info", None, None)))[0] == 2
+    assert row_of(pack_note(Notification("a/b")))[0] == 2
     assert from_json(row_of(pack_note(Progress(1)))[1]) == PROGRESS
 
 
 @pytest.mark.holds("C8")
 def test_a_note_that_nobody_would_take_is_not_packed() -> None:
-    for note in (Log("loud", None, None), Log("info", None, {1}), Progress("1")):  # pyright: ignore[reportArgumentType]
+    for note in (Notification(""), Notification("a", {"b": {1}}), Progress("1")):  # pyright: ignore[reportArgumentType]
         with pytest.raises(EnvelopeRefused):
             pack_note(note)
 
@@ -494,7 +490,7 @@ def test_cut_short_or_with_a_flipped_bit_it_is_refused_or_something_else() -> No
     spoilt(unpack_failure, pack_failure(ServerError(-32042, "no", [1])))
     spoilt(unpack_not_owner, pack_not_owner(DENIED))
     spoilt(unpack_note, pack_note(Progress(1, 2.5, "a")))
-    spoilt(unpack_note, pack_note(Log("info", "a", ["b"])))
+    spoilt(unpack_note, pack_note(Notification("a/b", {"c": ["d"]})))
 
 
 @pytest.mark.holds("C8")

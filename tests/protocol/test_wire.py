@@ -59,7 +59,7 @@ def test_an_envelope_is_laid_out_as_it_is_documented() -> None:
     assert before == b"\x02\x05key-1" + packed(BODY)
     assert signature == KEYRING.sign(b"15:troupe:worker-1" + before)
     assert seal(ENVELOPE, KEYRING, version=PREVIOUS)[:-32] == b"\x01\x05key-1" + packed(BODY[:-1])
-    assert [kind.value for kind in Kind] == list(range(1, 13))
+    assert [kind.value for kind in Kind] == list(range(1, 15))
     assert (Kind.REQUEST, Kind.ACCEPTED, Kind.RESULT, Kind.FAILURE) == (1, 2, 3, 4)
     assert (Kind.NOT_OWNER, Kind.REJECTED, Kind.CANCEL, Kind.NOTE) == (5, 6, 7, 8)
     assert (Kind.CHUNK, Kind.CREDIT, Kind.HELLO, Kind.LEAVING) == (9, 10, 11, 12)

@@ -30,7 +30,7 @@ R = Refusal
 # --- what is signed, and malformed ------------------------------------------------------------------------------------
 
 WRONG: dict[str, list[Any]] = {
-    "kind": [0, 13, -1, True, 1.0, None, "REQUEST", 2**63],
+    "kind": [0, 15, -1, True, 1.0, None, "REQUEST", 2**63],
     "correlation": [b"", b"c" * 15, b"c" * 17, "c" * 16, None],
     "sender": ["", "s" * (LONGEST_SENDER + 1), "é", "a\nb", "\x7f", b"worker", None, 5],
     "sent_at": [math.nan, math.inf, -math.inf, 5, None, "1.0", True],
@@ -75,7 +75,7 @@ def test_a_field_that_is_not_of_its_kind_or_size_is_malformed(name: str, value: 
     ("name", "value"),
     [
         ("kind", 0),
-        ("kind", 13),
+        ("kind", 15),
         ("correlation", b"c"),
         ("sender", ""),
         ("sender", "\ud800"),
