@@ -30,6 +30,12 @@ def test_what_is_no_end_is_refused(row: tuple[object, ...]) -> None:
     spoilt(RemoteEnd.unpack, RemoteEnd("talk", HELD).pack())
 
 
+def test_a_refusal_says_what_is_wrong() -> None:
+    with pytest.raises(EnvelopeRefused) as refused:
+        RemoteEnd.unpack(rowed("s3cret:1", HELD))
+    assert str(refused.value) == "an end is of no session that there can be"
+
+
 @pytest.mark.holds("C8")
 def test_an_end_that_nobody_would_take_is_not_packed() -> None:
     with pytest.raises(EnvelopeRefused):

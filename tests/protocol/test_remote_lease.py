@@ -1,6 +1,7 @@
 """What a forwarded request says of a lease, and that one which says nothing of any is as it always was."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -121,3 +122,17 @@ def test_a_worker_says_of_its_leases_what_it_must_and_nothing_that_nobody_would_
     for held in (Held(("a1",)), Held(returned=("",))):
         with pytest.raises(EnvelopeRefused):
             held.pack()
+
+
+@pytest.mark.parametrize(
+    ("unpack", "said", "text"),
+    [
+        (unpack_part, {**USE, "does": "end"}, "a forwarded request does nothing that is known with a lease"),
+        (unpack_part, {**USE, "timeout": -1}, "a forwarded request says of a lease what cannot be"),
+        (Held.unpack, {"kept": []}, "a forwarded request says of leases what cannot be"),
+    ],
+)
+def test_a_refusal_says_what_is_wrong(unpack: Callable[[bytes], object], said: object, text: str) -> None:
+    with pytest.raises(EnvelopeRefused) as refused:
+        unpack(to_json(said))
+    assert str(refused.value) == text
