@@ -1,15 +1,19 @@
 """The command that runs scenarios: `python -m actors.testing package.module:scenario --seed 17`."""
 
 import argparse
+import gc
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import Final
 
 from actors.testing.errors import UnknownScenario
 from actors.testing.faults import Fault, parse_fault
 from actors.testing.scenarios import find
 from actors.testing.simulator import STEP_LIMIT, attempt
 from protocol.errors import InvalidSettings
+
+SEEDS_BETWEEN_COLLECTIONS: Final = 20
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if not failed:
                 traceback.print_exception(failure)
             failed.append(seed)
+        if seed % SEEDS_BETWEEN_COLLECTIONS == 0:  # what a run leaves is none of the collector's until then
+            gc.collect()
     if failed and len(chosen) > 1:
         _print(f"{len(failed)} of {len(chosen)} seeds failed: {', '.join(map(str, failed))}")
     elif not failed and not given.trace and not given.digest:

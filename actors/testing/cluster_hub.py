@@ -28,12 +28,12 @@ class Mishap(NamedTuple):
 
     Attributes:
         there, back: seconds that it takes longer.
-        copies: how often it is done.
+        again: after how many seconds it is done once more; None for never.
     """
 
     there: float = 0.0
     back: float = 0.0
-    copies: int = 1
+    again: float | None = None
 
 
 NONE: Final = Mishap()
@@ -99,7 +99,7 @@ class SimulatedHub:
         as it was last said to live.
         """
         line = self.lines.get(node.name)
-        return line is not None and line.link is not None and not line.link.is_cut
+        return line is not None and line.is_joined and line.link is not None and not line.link.is_cut
 
     async def run(self) -> None:
         """Carry what is said, until cancelled."""
@@ -156,9 +156,9 @@ class SimulatedHub:
         """A command sets off."""
         mishap = self._meet(command, link)
         link.sent_due = max(link.sent_due, self.now() + self.latency() + mishap.there)
-        for copy in range(mishap.copies):
-            do = (lambda: self._take(link, command, answered, mishap)) if copy == 0 else (lambda: self._again(command))
-            self._put(link.sent_due, do)
+        self._put(link.sent_due, lambda: self._take(link, command, answered, mishap))
+        if mishap.again is not None:
+            self._put(link.sent_due + mishap.again, lambda: self._again(command))
 
     def hang_up(self, link: Link) -> None:
         """It is connected no more."""

@@ -47,7 +47,7 @@ POOL: Final = PoolSettings(
     max_idle=None,
     breaker_threshold=1_000,
 )
-CLUSTER: Final = ClusterSettings(lifetime=1.0, holding=60.0, skew=5.0)
+CLUSTER: Final = ClusterSettings(lifetime=1.0, holding=60.0, skew=0.5)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ class SimulatedLine(Bus):
     Attributes:
         node: whose it is.
         link: its connection; None while it has none.
+        is_joined: whether it was told that it listens.
     """
 
     def __init__(self, hub: SimulatedHub, node: Node) -> None:
@@ -34,7 +35,7 @@ class SimulatedLine(Bus):
         self.link: Link | None = None
         self._hub = hub
         self._tell: Told | None = None
-        self._is_joined = False
+        self.is_joined = False
         self._is_over = anyio.Event()
         self._open: dict[int, Callable[[Any], None]] = {}
         self._numbers = 0
@@ -59,7 +60,7 @@ class SimulatedLine(Bus):
 
     @override
     def send(self, command: Command[A], then: Callable[[A | BusUnavailable], None]) -> None:
-        if self.link is None or not self._is_joined:
+        if self.link is None or not self.is_joined:
             then(BusUnavailable("this bus cannot be reached: it has not been joined", was_sent=False))
             return
         self._numbers = number = self._numbers + 1
@@ -74,7 +75,7 @@ class SimulatedLine(Bus):
 
         def join() -> None:
             if link is self.link and self._tell is not None:
-                self._is_joined = True
+                self.is_joined = True
                 self._tell(joined)
 
         self._later(join)
@@ -112,7 +113,7 @@ class SimulatedLine(Bus):
             then(answer)
 
     def _end(self) -> None:
-        self.link, self._is_joined = None, False
+        self.link, self.is_joined = None, False
         self._is_over.set()
         unanswered, self._open = self._open, {}
         error = BusUnavailable("this bus went away before it answered", was_sent=True)

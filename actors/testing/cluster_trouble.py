@@ -79,10 +79,11 @@ class ClusterTrouble:
                 continue
             self.planned.remove(planned)
             self.struck[planned] += 1
-            mishap = self._strike(planned[0], random.choice(lines), mishap)
+            mishap = self._strike(planned, random.choice(lines), mishap)
         return mishap
 
-    def _strike(self, trouble: Hazard, line: SimulatedLine, mishap: Mishap) -> Mishap:
+    def _strike(self, planned: Struck, line: SimulatedLine, mishap: Mishap) -> Mishap:
+        trouble, phase = planned
         random, hub = self._random, self._hub
         seconds = random.uniform(0, self._lifetime) * random.choice((0.1, 1))
         if trouble is Hazard.DELAY:
@@ -90,7 +91,8 @@ class ClusterTrouble:
         if trouble is Hazard.REORDER:
             return mishap._replace(there=seconds)
         if trouble is Hazard.DUPLICATE:
-            return mishap._replace(copies=2)
+            # An envelope may be played back later; a command is repeated at once, if at all.
+            return mishap._replace(again=seconds if phase in (Phase.FORWARD, Phase.REPLY) else 0.0)
         node, soon = line.node, random.uniform(0, DURING)
         match trouble:
             case Hazard.LOSS:

@@ -5,12 +5,12 @@ Sixty seeds run by default, as many as TROUPE_CLUSTER_SEEDS says, and two thousa
     python -m actors.testing tests/simulation/test_clusters.py:CLUSTER --seeds 10000
 """
 
+import gc
 import os
 import subprocess
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import NamedTuple
@@ -45,15 +45,22 @@ def play(seeds: range) -> Played:
             return Played(struck, done, "".join(traceback.format_exception(error)))
         struck += report.struck
         done += report.done
+    gc.collect()  # a simulation leaves that to whoever runs many
     return Played(struck, done, None)
 
 
 @pytest.fixture(scope="module")
-def played() -> Iterator[list[Played]]:
+def played() -> list[Played]:
     """All seeds, on all processors. Each is the same wherever it runs."""
     batches = [SEEDS[first : first + BATCH] for first in range(0, len(SEEDS), BATCH)]
+    played: list[Played] = []
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as processes:
-        yield list(processes.map(play, batches))
+        for batch in processes.map(play, batches):
+            played.append(batch)
+            if batch.failure is not None:
+                processes.shutdown(cancel_futures=True)
+                break
+    return played
 
 
 @pytest.mark.holds("C1", "C3", "C4", "C5", "C9", "L6", "L9", "R2", "R4")
