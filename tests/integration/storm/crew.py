@@ -118,6 +118,8 @@ class WorkerProcess:
                     tasks.cancel_scope.cancel()
                 status = await self._process.wait()
             self.has_ended.set()
+            if self.left is not None:
+                self._record.trouble(time.monotonic(), "worker: has left", self.name)
             complaints.seek(0)
             said = complaints.read().decode(errors="replace").strip()
         for call, done in self._calls.values():

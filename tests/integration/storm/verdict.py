@@ -140,18 +140,21 @@ def spans_of(record: Record, conversation: str) -> list[Span]:
 
 def _lost_between(record: Record, since: float, until: float) -> bool:
     """Whether Redis lost what it kept in that time."""
-    return _happened(record, "Redis: restart with nothing", since, until)
+    return any(what == "Redis: restart with nothing" and since < at < until for at, what, _ in record.troubles)
 
 
-def _happened(record: Record, trouble: str, since: float, until: float) -> bool:
-    return any(what == trouble and since < at < until for at, what, _ in record.troubles)
+def _left_between(record: Record, since: float, until: float) -> bool:
+    """Whether a worker left in good order in that time, which takes it a while."""
+    ended = {whom: at for at, what, whom in record.troubles if what == "worker: has left"}
+    began = {whom: at for at, what, whom in record.troubles if what == "worker: leave"}
+    return any(at < until and ended.get(whom, until) > since for whom, at in began.items())
 
 
 def _superseded(record: Record) -> Iterator[str]:
     """Once a conversation goes on in a new session, nothing that is asked from then on runs in an earlier one.
 
-    One way there is known, and not mended: a worker is cut off, and superseded; then Redis loses what it kept, and the
-    worker that was cut off is the first to claim what it still holds.
+    One way there is known, and not mended: a worker is cut off or stands still, and is superseded; then Redis loses
+    what it kept, or the new owner leaves, and the first to claim the conversation is the one that still holds it.
     """
     for conversation in record.conversations():
         spans = {span.session: span for span in spans_of(record, conversation)}
@@ -166,7 +169,7 @@ def _superseded(record: Record) -> Iterator[str]:
                 seen.add(done.session)
                 words = _story(record, conversation, later.first - 2 * AROUND, done.at)
                 fault = f"{done.call} ran in {done.session}, which {later.session} had superseded{words}"
-                if _lost_between(record, later.first, done.at):
+                if _lost_between(record, later.first, done.at) or _left_between(record, later.first, done.at):
                     record.known.append(fault)
                 else:
                     yield fault
@@ -187,7 +190,7 @@ def _told(record: Record, conversation: str, holding: float) -> Iterator[str]:
             record.replaced["told"] += 1
         elif _lost_between(record, before.first, after.first):
             record.replaced["forgotten, as Redis lost what it kept"] += 1
-        elif _happened(record, "worker: leave", before.first, after.first):
+        elif _left_between(record, before.last, after.first):
             record.replaced["begun anew, as a worker left in good order"] += 1
         elif after.first - before.asked > holding * 2 / 3:
             record.replaced["forgotten after `holding`"] += 1
