@@ -153,8 +153,8 @@ def _left_between(record: Record, since: float, until: float) -> bool:
 def _superseded(record: Record) -> Iterator[str]:
     """Once a conversation goes on in a new session, nothing that is asked from then on runs in an earlier one.
 
-    One way there is known, and not mended: a worker is cut off or stands still, and is superseded; then Redis loses
-    what it kept, or the new owner leaves, and the first to claim the conversation is the one that still holds it.
+    One way there is known, and not mended: a worker stands still, and is superseded; then the new owner leaves, and
+    gives up what nobody is there to take; and the first to claim it is the one that still holds it.
     """
     for conversation in record.conversations():
         spans = {span.session: span for span in spans_of(record, conversation)}
@@ -169,7 +169,7 @@ def _superseded(record: Record) -> Iterator[str]:
                 seen.add(done.session)
                 words = _story(record, conversation, later.first - 2 * AROUND, done.at)
                 fault = f"{done.call} ran in {done.session}, which {later.session} had superseded{words}"
-                if _lost_between(record, later.first, done.at) or _left_between(record, later.first, done.at):
+                if _left_between(record, later.first, done.at):
                     record.known.append(fault)
                 else:
                     yield fault
@@ -178,7 +178,7 @@ def _superseded(record: Record) -> Iterator[str]:
 def _told(record: Record, conversation: str, holding: float) -> Iterator[str]:
     """Where a conversation goes on in a new session, somebody was told that the state of the old one is lost.
 
-    It is not told where Redis has forgotten that there was an owner, nor yet where that one left in good order.
+    It is not told where Redis has forgotten that there was an owner.
     """
     calls = record.of(conversation)
     ran = {done.call for done in record.executions}
@@ -190,8 +190,6 @@ def _told(record: Record, conversation: str, holding: float) -> Iterator[str]:
             record.replaced["told"] += 1
         elif _lost_between(record, before.first, after.first):
             record.replaced["forgotten, as Redis lost what it kept"] += 1
-        elif _left_between(record, before.last, after.first):
-            record.replaced["begun anew, as a worker left in good order"] += 1
         elif after.first - before.asked > holding * 2 / 3:
             record.replaced["forgotten after `holding`"] += 1
         elif any(
