@@ -139,8 +139,16 @@ def spans_of(record: Record, conversation: str) -> list[Span]:
 
 
 def _lost_between(record: Record, since: float, until: float) -> bool:
-    """Whether Redis lost what it kept in that time."""
-    return any(what == "Redis: restart with nothing" and since < at < until for at, what, _ in record.troubles)
+    """Whether Redis was losing what it kept in that time, which begins a little after that was noted."""
+    lost_at = float("inf")
+    for at, what, _ in record.troubles:
+        if what == "Redis: restart with nothing":
+            lost_at = at
+        elif what == "Redis: is back":
+            if lost_at < until and at > since:
+                return True
+            lost_at = float("inf")
+    return lost_at < until
 
 
 def _left_between(record: Record, since: float, until: float) -> bool:
@@ -153,8 +161,8 @@ def _left_between(record: Record, since: float, until: float) -> bool:
 def _superseded(record: Record) -> Iterator[str]:
     """Once a conversation goes on in a new session, nothing that is asked from then on runs in an earlier one.
 
-    One way there is known, and not mended: a worker stands still, and is superseded; then the new owner leaves, and
-    gives up what nobody is there to take; and the first to claim it is the one that still holds it.
+    One way there is known, and not mended: a worker is cut off or stands still, and is superseded; then Redis loses
+    what it kept, or the new owner gives it up as it leaves; and the first to claim it is the one that still holds it.
     """
     for conversation in record.conversations():
         spans = {span.session: span for span in spans_of(record, conversation)}
@@ -169,7 +177,7 @@ def _superseded(record: Record) -> Iterator[str]:
                 seen.add(done.session)
                 words = _story(record, conversation, later.first - 2 * AROUND, done.at)
                 fault = f"{done.call} ran in {done.session}, which {later.session} had superseded{words}"
-                if _left_between(record, later.first, done.at):
+                if _lost_between(record, later.first, done.at) or _left_between(record, later.first, done.at):
                     record.known.append(fault)
                 else:
                     yield fault
