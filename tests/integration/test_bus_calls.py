@@ -67,6 +67,42 @@ async def test_one_who_asks_again_whenever_it_is_answered_does_not_hold_the_even
                 await anyio.lowlevel.checkpoint()
 
 
+async def test_what_is_said_at_once_is_heard_in_order_however_much_it_is(make: MakeBus) -> None:
+    """Twice: the first of it goes out alone where little was said before, and waits for company where much was."""
+    envelopes = [b"%d" % number * 200 for number in range(2_000)]
+    async with workers(make, "ada", "bob") as (ada, bob):
+        for times in (1, 2):
+            answers: list[object] = []
+            for envelope in envelopes:
+                ada.bus.send(Post(bob.channel, envelope), answers.append)
+            await bob.until(lambda times=times: len(bob.envelopes) == times * len(envelopes))
+            await ada.ask(Find("talk"))
+            assert bob.envelopes == envelopes * times
+            assert answers == [1] * len(envelopes)
+
+
+async def test_more_than_redis_takes_at_once_waits_and_is_lost_by_name(
+    redis: RedisServer, namespace: Namespace
+) -> None:
+    megabytes, answers = 40, list[object]()
+    async with workers(maker("redis", redis.url, namespace), "ada") as (ada,):
+        redis.freeze()
+        try:
+            for _ in range(megabytes):
+                ada.bus.send(Post("channel", bytes(1_000_000)), answers.append)
+                await anyio.sleep(0.002)
+            ada.bus.send(Find("talk"), answers.append)
+            await ada.parted()
+        finally:
+            redis.thaw()
+        errors = [answer for answer in answers if isinstance(answer, BusUnavailable)]
+        assert len(errors) == megabytes + 1
+        assert errors[0].was_sent
+        assert not errors[-1].was_sent
+        await ada.joined(times=2)
+        assert await ada.ask(Post("channel", b"again")) == 0
+
+
 async def test_a_command_that_cannot_be_said_is_refused_to_its_sender_and_harms_no_other(
     redis: RedisServer, namespace: Namespace
 ) -> None:

@@ -142,6 +142,13 @@ def test_an_upstream_travels_with_all_that_it_is_but_functions() -> None:
 
 
 @pytest.mark.holds("X1")
+def test_two_upstreams_that_are_equal_travel_with_a_name_each() -> None:
+    for name in ("one", None, "two", "one"):
+        upstream = Upstream(PLAIN.url, name=name)
+        assert upstream == Upstream(PLAIN.url)
+        assert crossed(asked(upstream=upstream)).upstream.name == name
+
+
 def test_an_upstream_with_a_client_of_its_own_cannot_be_forwarded_and_is_told_so() -> None:
     upstream = Upstream("https://mcp.test/mcp?key=s3cret", http_client=object)
     for refuse in (lambda: check_forwardable(upstream), lambda: asked(upstream=upstream)):

@@ -978,6 +978,23 @@ def test_a_peer_has_one_reminder_and_one_tick_sees_to_all_that_is_due() -> None:
     assert ada(Tick()) == [Probe("carol")]
 
 
+def test_requests_that_are_answered_at_once_wake_nobody_each() -> None:
+    ada = Driven()
+    ticks, until = 0, ada.now + 100
+    number = 0
+    while ada.now < until:
+        name = str(number := number + 1)
+        ada.accept(name)
+        ada.now += 0.5
+        assert ada(Answered(name)) == []
+        assert reminders_of(ada) == 0
+        if ada.wake_at is not None and ada.wake_at <= ada.now:
+            assert ada(Tick()) == []
+            ticks += 1
+    assert number == 200
+    assert ticks <= 100 / TERMS.probe_after
+
+
 def test_a_tick_that_comes_early_or_twice_does_nothing() -> None:
     ada = Driven()
     ada.post("one")
