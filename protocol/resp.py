@@ -106,7 +106,7 @@ def _value(piece: bytes, at: int, depth: int) -> _Whole | _Short:
         case b"+":
             return _Whole(line, end)
         case b"-":
-            return _Whole(Refused(line.decode("utf-8", errors="replace")), end)
+            return _Whole(Refused(line.decode(errors="replace")), end)
         case _:
             raise NoAnswer
 

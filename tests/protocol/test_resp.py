@@ -87,6 +87,11 @@ def test_a_line_may_be_long() -> None:
     assert read(b"+" + line, b"\r\n") == [line]
 
 
+def test_how_much_came_before_a_line_says_nothing_of_how_long_it_is() -> None:
+    answers = b"+PONG\r\n" * 8_000
+    assert read(answers + b"+PO", b"NG\r\n") == [b"PONG"] * 8_001
+
+
 def test_a_large_answer_in_many_pieces_is_not_looked_through_again_for_each() -> None:
     pieces = [b"x" * 1_000] * 20_000
     answers = Answers()
