@@ -1,5 +1,7 @@
 """What a Redis says, read from bytes that come in pieces."""
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -73,6 +75,12 @@ def test_what_makes_no_sense_is_refused_and_what_came_before_it_is_given(nonsens
     assert next(answers) == b"PONG"
     with pytest.raises(NoAnswer):
         next(answers)
+
+
+@given(st.lists(st.binary(max_size=20) | st.sampled_from([b"*2\r\n", b"$3\r\n", b":", b"-", b"\r\n"])))
+def test_whatever_the_bytes_are_nothing_else_is_raised(pieces: list[bytes]) -> None:
+    with suppress(NoAnswer):
+        read(*pieces)
 
 
 def test_lists_may_be_within_each_other_to_a_depth() -> None:
