@@ -17,6 +17,8 @@ The rules
   likewise.
 - Whoever lost a session because its time was over takes it over from itself: what its server kept is as lost as if this
   worker had died.
+- Whoever stood still beyond its time, and finds that the bus has lost its records since, takes over from itself too:
+  somebody else may have had what it held. Who knew that the bus was away takes it that it was away for all.
 - A session is bound to the principal that claimed it; another one is refused.
 - A worker that leaves starts nothing more, and hands what it holds over by name: whoever is to go on with a session
   claims it over the token of the one that leaves, as if that had died. What nobody was there to take is given up.
@@ -116,6 +118,7 @@ class Ownership(Generic[T]):
         "_away",
         "_due",
         "_entries",
+        "_has_stalled",
         "_has_wanted",
         "_is_leaving",
         "_mature_at",
@@ -133,6 +136,7 @@ class Ownership(Generic[T]):
         self._mature_at = NEVER
         self._alive_until = -NEVER
         self._is_leaving = False
+        self._has_stalled = False  # its time was over while the bus was not known to be away
         self._has_wanted = False
         self._due: list[tuple[float, int, Owned[T]]] = []
         self._numbers = 0
@@ -182,6 +186,8 @@ class Ownership(Generic[T]):
         Raises:
             IllegalTransition: a session cannot have come to this; the machine is not to be used any more.
         """
+        if self._away is None and now >= self._alive_until:
+            self._has_stalled = True
         match event:
             case Want():
                 effects = self._want(event, now)
@@ -410,7 +416,18 @@ class Ownership(Generic[T]):
     def _joined(self, age: float, token: str, now: float) -> list[OwnershipEffect[T]]:
         self._away = None
         self._mature_at = now + max(0.0, self._terms.beat - age)
-        return [*self._doubt(token), *self._claim_wanted(now)]
+        was_taken = self._has_stalled and now - age >= self._alive_until
+        doubts = self._lapse(token, now) if was_taken else self._doubt(token)
+        return [*doubts, *self._claim_wanted(now)]
+
+    def _lapse(self, token: str, now: float) -> list[OwnershipEffect[T]]:
+        """All that is held here may have been another's, and the bus has forgotten that: it is claimed as from that."""
+        effects: list[OwnershipEffect[T]] = []
+        for entry in [entry for entry in self._entries.values() if entry.state in HELD]:
+            entry.move(Turn.EXPIRED)
+            entry.move(Turn.DIED)
+            effects += [Lost(entry.session_id), *self._take_over(entry, token, now)]
+        return effects
 
     def _doubt(self, token: str) -> list[OwnershipEffect[T]]:
         """Claim anew all that is held here."""
@@ -433,6 +450,7 @@ class Ownership(Generic[T]):
     def _beaten(self, asked_at: float, token: str, now: float) -> list[OwnershipEffect[T]]:
         was_presumed_dead = now >= self._alive_until
         self._alive_until = max(self._alive_until, asked_at + self._terms.beat)
+        self._has_stalled = False
         effects = self._doubt(token) if was_presumed_dead and self._away is None else []
         return [*effects, *self._claim_wanted(now)]
 

@@ -607,6 +607,37 @@ def test_a_lapsed_session_that_another_worker_asks_for_is_taken_over_from_onesel
     assert ada(Named("talk", ours(), "t2")) == [Claim("talk", ours(TAKEN + "t2"), ("t1",))]
 
 
+@pytest.mark.holds("C1", "L9")
+def test_who_stood_still_while_the_bus_lost_its_records_takes_over_from_itself() -> None:
+    ada, taken = Driven(), ours(TAKEN + "j1")
+    ada.own()
+    ada.now += 20
+    assert ada(Parted(GONE)) == []
+    ada.now += 1
+    assert ada(Joined(10, "j1")) == [Lost("talk")]
+    assert ada(Beaten(ada.now, "b1")) == [Claim("talk", taken, ("t1",))]
+    assert ada(Claimed("talk", taken.token, taken, ada.now)) == [Acquired("talk", is_taken_over=True)]
+
+
+@pytest.mark.holds("C5")
+def test_who_was_away_with_the_bus_that_lost_its_records_goes_on_with_what_it_held() -> None:
+    ada = Driven()
+    ada.own()
+    assert ada(Parted(GONE)) == []
+    ada.now += 20
+    assert ada(Joined(1, "j1")) == [Claim("talk", ours("j1"), ("t1",))]
+
+
+@pytest.mark.holds("C5")
+@pytest.mark.parametrize("age", [19.0, OLD])
+def test_who_stood_still_while_the_bus_kept_its_records_is_told_by_the_bus(age: float) -> None:
+    ada = Driven()
+    ada.own()
+    ada.now += 20
+    ada(Parted(GONE))
+    assert ada(Joined(age, "j1")) == [Claim("talk", ours("j1"), ("t1",))]
+
+
 # --- a worker leaves
 
 
