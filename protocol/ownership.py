@@ -382,6 +382,8 @@ class Ownership(Generic[T]):
         entry = self._entries.get(session_id)
         if entry is None or entry.state is Tenure.RELEASING:
             return []
+        if entry.is_taken_over and entry.state in (Tenure.WANTED, Tenure.CLAIMING):
+            return []  # that is what went before: what is left of it is to be told
         ended = ConversationEnded("this downstream session was ended while its caller waited")
         effects = self._refuse(entry, ended)
         if entry.state in HELD:

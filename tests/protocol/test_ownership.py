@@ -615,6 +615,7 @@ def test_who_stood_still_while_the_bus_lost_its_records_takes_over_from_itself()
     assert ada(Parted(GONE)) == []
     ada.now += 1
     assert ada(Joined(10, "j1")) == [Lost("talk")]
+    assert ada(End("talk")) == [], "so says whoever has ended what was lost"
     assert ada(Beaten(ada.now, "b1")) == [Claim("talk", taken, ("t1",))]
     assert ada(Claimed("talk", taken.token, taken, ada.now)) == [Acquired("talk", is_taken_over=True)]
 
