@@ -6,16 +6,13 @@ two parts: requests of others to `actors.serving`, and what is said of this work
 """
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import partial
-from heapq import nlargest
-from types import MappingProxyType
 from typing import Any, Final, assert_never
 
 from typing_extensions import override
 
-from actors.actor import Actor, Signal
-from actors.bus import Bus
+from actors.actor import Signal
 from actors.cluster_messages import (
     AwaitJoin,
     Beaten,
@@ -31,212 +28,35 @@ from actors.cluster_messages import (
     Owner,
     OwnershipEnded,
     OwnershipLost,
-    OwnershipNews,
     OwnershipTaken,
     WhoLives,
     WhoOwns,
 )
-from actors.cluster_statistics import BUSIEST, ClusterStats
-from actors.departure import Departure, HeirSilent, PeersFound
+from actors.cluster_parts import ClusterParts
+from actors.departure import HeirSilent, PeersFound
 from actors.effect import Failed
-from actors.forwarding import Forward, Forwarding, ForwardsNews, LossHeard
-from actors.lines import Borrowed, Lines, Returned
-from actors.mail import Mail, ignore
+from actors.forwarding import Forward, ForwardsNews, LossHeard
+from actors.lines import Borrowed, Returned
+from actors.mail import ignore
 from actors.reply import AskerGone, Reply
-from actors.serving import AcceptanceOut, HungUp, Lender, NoteMade, NoteOut, Serve, Served, Serving
-from actors.timer import Timer
+from actors.serving import AcceptanceOut, HungUp, NoteMade, NoteOut, Served
 from protocol import bus
 from protocol import forwards_messages as forwards
 from protocol import ownership_messages as ownership
 from protocol.bequest import unpack_bequest
-from protocol.cluster_settings import BEATS, ClusterSettings
-from protocol.errors import BusUnavailable, ClusterError, EnvelopeRefused, Refusal
-from protocol.forwarded import ForwardedRequest
-from protocol.headers import IDENTITY_HEADERS
-from protocol.namespace import Namespace
-from protocol.ownership import Ownership, Terms
-from protocol.peer import Terms as ForwardsTerms
-from protocol.pool_events import BusJoined, BusParted, ClusterHappening, ConversationLost, ConversationTaken, TwinsFound
+from protocol.errors import BusUnavailable, ClusterError, EnvelopeRefused
+from protocol.pool_events import BusJoined, BusParted, ConversationLost, ConversationTaken
 from protocol.remote_end import RemoteEnd
 from protocol.wire import Envelope, Kind
 
 logger = logging.getLogger(__name__)
 
-MEMORY: Final = 60.0
-"""Seconds for which it is remembered that a session is another worker's, while nobody asks."""
-
 HAIR: Final = 0.001
 """Seconds that a timer waits at the least, if at all."""
 
 
-class Cluster(Actor[ClusterMessage]):
-    """This worker among others.
-
-    Args:
-        worker: its id, made after any fork.
-        way: its way to the others.
-        settings: how it meets them.
-        checks_principal: whether a session is bound to the principal that claimed it.
-        told: is told, in a turn, what becomes of sessions that are owned here.
-        serve: does what other workers ask of sessions that are owned here.
-        heard: is told where they have heard that the state of one of them is lost.
-        lender: does what they ask of leases of such sessions, and for them; None: they have none.
-        is_used: whether a session that was said to be over has been begun anew since.
-        clock: runs through suspends, in seconds.
-        wall_clock: the time that workers have in common, in seconds.
-        identity_headers: those that identify callers.
-        says: what others may know of this worker, with each beat.
-        publish: is told what may be of interest to whoever watches.
-
-    Attributes:
-        worker: its id.
-        mail: what it sends and has; made when it starts, as are the next three.
-        forwarding: its requests that are with others.
-        serving: the requests of others.
-        departure: what it does before it goes.
-        lines: of the leases of others that are held here.
-    """
-
-    mail: Mail
-    forwarding: Forwarding
-    serving: Serving
-    departure: Departure
-    lines: Lines
-
-    def __init__(
-        self,
-        worker: str,
-        way: Bus,
-        settings: ClusterSettings,
-        *,
-        checks_principal: bool,
-        told: Callable[[OwnershipNews], None],
-        serve: Serve,
-        heard: Callable[[ForwardedRequest], None],
-        is_used: Callable[[str], bool],
-        clock: Callable[[], float],
-        wall_clock: Callable[[], float],
-        identity_headers: Collection[str] = IDENTITY_HEADERS,
-        says: Callable[[], bytes] = bytes,
-        publish: Callable[[ClusterHappening], None] = ignore,
-        lender: Lender | None = None,
-    ) -> None:
-        self.worker = worker
-        self._bus = way
-        self._settings = settings
-        self._names = Namespace(settings.namespace)
-        terms = Terms(settings.lifetime, settings.holding, MEMORY, checks_principal)
-        self._machine: Ownership[Reply[Owner]] = Ownership(worker, terms)
-        self._told = told
-        self._serve = serve
-        self._heard = heard
-        self._lender = lender
-        self._is_used = is_used
-        self._clock = clock
-        self._wall_clock = wall_clock
-        self._identity_headers = identity_headers
-        self._says = says
-        self._publish = publish
-        self._joins = self._taken_over = self._lost = 0
-        self._forwards_timer: Timer | None = None
-        self._timer: Timer | None = None
-        self._is_joined = False
-        self._leaving: list[Reply[None]] = []
-        self._joining: list[Reply[None]] = []
-
-    def may_start(self, session_id: str) -> bool:
-        """Whether something may be started for the session here and now."""
-        return self._machine.may_start(session_id, self._clock())
-
-    def owns(self, session_id: str) -> bool:
-        """Whether the session is held here, be it in doubt for the moment."""
-        return self._machine.token(session_id) is not None
-
-    def stats(self) -> ClusterStats:
-        """The figures, but for those of callers."""
-        if not hasattr(self, "serving"):
-            return ClusterStats(worker=self.worker)  # it has yet to start
-        mail, forwarding, serving = self.mail, self.forwarding, self.serving
-        with_others = nlargest(BUSIEST, forwarding.in_flight_with().items(), key=lambda pair: pair[1])
-        return ClusterStats(
-            worker=self.worker,
-            joined=self._is_joined,
-            joins=self._joins,
-            owned=len(self._machine.owned()),
-            taken_over=self._taken_over,
-            lost=self._lost,
-            forwarded=forwarding.forwarded,
-            in_flight=len(forwarding),
-            in_flight_with=MappingProxyType(dict(with_others)),
-            failures=MappingProxyType(dict(forwarding.failures)),
-            timeouts=forwarding.timeouts,
-            withdrawn=forwarding.withdrawn,
-            forwards=forwarding.latency.snapshot(),
-            superseded=forwarding.superseded,
-            served=serving.served,
-            denied=serving.denied,
-            in_service=len(serving),
-            sent=mail.sent,
-            received=mail.received,
-            refused=MappingProxyType({reason: mail.refused[reason] for reason in Refusal}),
-            peers_seen=len(mail.seen),
-            twins=forwarding.twins,
-        )
-
-    @override
-    def started(self) -> None:
-        settings, names = self._settings, self._names
-        tell = self.ref.tell
-        self.mail = Mail(
-            self.worker,
-            self._bus,
-            settings.keyring,
-            self.random,
-            self._wall_clock,
-            limit=settings.max_message,
-            skew=settings.skew,
-        )
-        self.forwarding = Forwarding(
-            self.mail,
-            self._bus,
-            names,
-            self.worker,
-            ForwardsTerms(beat=settings.lifetime),
-            now=self._clock,
-            tell=tell,
-            wake=self._wake_forwards,
-            died=lambda session_id, token: self._handle(ownership.OwnerDied(session_id, token, self._token())),
-            twins_seen=lambda peer, listeners: self._publish(TwinsFound(peer, listeners, self.now())),
-        )
-        self.lines = Lines(self.mail, names)
-        self.serving = Serving(
-            self.mail,
-            names,
-            self.worker,
-            identity_headers=self._identity_headers,
-            holding=self._holding,
-            named=lambda session_id, held: self._handle(ownership.Named(session_id, held, self._token())),
-            start=lambda errand, run: self.start(run, then=partial(Served, errand)),
-            tell=tell,
-            serve=self._serve,
-            heard=self._heard,
-            lender=self._lender,
-        )
-        self.departure = Departure(
-            self.mail,
-            self._bus,
-            names,
-            self.worker,
-            self.random,
-            left=self._machine.left,
-            tell=tell,
-            after=self.after,
-            handed_over=lambda session_id, token: self._depart(ownership.HandedOver(session_id, token)),
-            give_up=lambda: self._depart(ownership.GiveUp()),
-        )
-        channels = names.requests(self.worker), names.replies(self.worker)
-        self.start(partial(self._bus.run, channels, tell), then=BusEnded)
-        self.every(settings.lifetime / BEATS, BeatNow())
+class Cluster(ClusterParts):
+    """This worker among others. What it is made with is told at `ClusterParts`."""
 
     @override
     def receive(self, message: ClusterMessage) -> None:  # noqa: C901, PLR0912, PLR0915 - a row per message
@@ -331,6 +151,7 @@ class Cluster(Actor[ClusterMessage]):
 
     # --- the machine
 
+    @override
     def _handle(self, event: ownership.OwnershipEvent[Reply[Owner]]) -> None:
         now = self._clock()
         for effect in self._machine.handle(event, now=now):
@@ -440,10 +261,7 @@ class Cluster(Actor[ClusterMessage]):
         if held is not None and held.token == end.token:
             self._told(OwnershipEnded(end.session_id))
 
-    def _holding(self, session_id: str) -> bus.Holding | None:
-        """How a session is held here, where something may be started for it."""
-        return self._machine.holding(session_id) if self.may_start(session_id) else None
-
+    @override
     def _wake_forwards(self, at: float) -> None:
         if self._forwards_timer is not None:
             self._forwards_timer.cancel()
@@ -483,6 +301,7 @@ class Cluster(Actor[ClusterMessage]):
         self.departure.begin()
         self._leave_if_done()
 
+    @override
     def _depart(self, event: ownership.HandedOver | ownership.GiveUp) -> None:
         self._handle(event)
         self._leave_if_done()
@@ -492,10 +311,6 @@ class Cluster(Actor[ClusterMessage]):
             self._bus.send(bus.Forget(self.worker), ignore)
             for reply in self._leaving:
                 reply.answer(None)
-
-    def _token(self) -> str:
-        """A fresh token."""
-        return f"{self.random.getrandbits(64):016x}"
 
 
 def _until(at: float, now: float) -> float:

@@ -34,13 +34,6 @@ CLUSTER = [
         CLUSTERS,
     ),
     Bug(
-        "a worker counts its time from the answer, and not from before it asked (C1)",
-        "actors/cluster.py",
-        "                tell(Beaten(asked_at))",
-        "                tell(Beaten(self._clock()))",
-        CLUSTERS,
-    ),
-    Bug(
         "a worker whose time is over starts what it owned (C1)",
         "protocol/ownership.py",
         "        return entry.state is Tenure.OURS and now < min(entry.until, self._alive_until)\n",
