@@ -182,6 +182,7 @@ async def test_a_worker_that_leaves_hands_its_sessions_over_to_one_that_lives() 
         for session_id in ("talk", "chat"):
             await ada.own(session_id)
         await ada.ref.ask(LeaveCluster(), timeout=0.1)
+        await anyio.wait_all_tasks_blocked()  # it knows when the heir has asked, and the heir when it is answered
         assert bob.news == [OwnershipTaken("talk"), OwnershipTaken("chat")]
         for session_id in ("talk", "chat"):
             assert not ada.actor.may_start(session_id)
@@ -200,6 +201,7 @@ async def test_a_worker_that_leaves_passes_over_one_that_leaves_as_well() -> Non
         async with anyio.create_task_group() as tasks:
             for worker in (bob, ada):
                 tasks.start_soon(partial(worker.ref.ask, LeaveCluster(), timeout=5))
+        await anyio.wait_all_tasks_blocked()
         for session_id in ("talk", "chat"):
             assert cy.actor.may_start(session_id)
         assert not bob.news

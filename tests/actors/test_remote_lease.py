@@ -317,6 +317,7 @@ async def test_a_session_that_breaks_at_its_owner_is_told_to_whoever_asks_next_w
             await settled()
         with pytest.raises(SessionStateLost):
             await there.acquire(ECHO, user="ada", session_id="talk")
+        await settled()  # until its owner knows that this was heard
         async with talk(here), talk(there):
             assert server.attempts == 2
 
