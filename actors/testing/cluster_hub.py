@@ -1,6 +1,7 @@
 """A Redis for simulated clusters: it takes time, its lines break, it stops and starts, and it forgets."""
 
 import heapq
+import math
 from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -10,7 +11,7 @@ from typing_extensions import override
 
 from actors.bus import Hub
 from actors.testing.cluster_phase import Phase, phase_of
-from protocol.bus import Arrived, Beat, Command, Count, Joined, Post, PostWhileHeard
+from protocol.bus import Arrived, Beat, Claim, Command, Count, Find, Holding, Joined, Post, PostWhileHeard
 from protocol.bus_records import BusRecords
 
 if TYPE_CHECKING:
@@ -73,6 +74,8 @@ class SimulatedHub:
         lines: the workers' ways here, by their nodes' names.
         beats: when each worker has beaten last, by its id.
         forgot: when it lost all that it kept.
+        came_back_at: when it started again last.
+        claims: is told of each claim, and of who holds what it is for; None for nobody.
     """
 
     def __init__(self, now: Callable[[], float], random: Random) -> None:
@@ -85,10 +88,12 @@ class SimulatedHub:
         self.lines: dict[str, SimulatedLine] = {}
         self.beats: dict[str, float] = {}
         self.forgot: list[float] = []
+        self.came_back_at = -math.inf
+        self.claims: Callable[[Claim, Holding | None], None] | None = None
         self._begun_at: float | None = None
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._number = 0
-        self._sooner = trio.Event()
+        self._waiting = trio.CancelScope()
 
     def at(self, node: "Node") -> Hub:
         """This hub, as that node reaches it: `open_pool(..., cluster=hub.at(node))`."""
@@ -104,9 +109,8 @@ class SimulatedHub:
     async def run(self) -> None:
         """Carry what is said, until cancelled."""
         while True:
-            self._sooner = trio.Event()
-            with trio.move_on_at(self._due[0][0] if self._due else float("inf")):
-                await self._sooner.wait()
+            with trio.CancelScope(deadline=self._due[0][0] if self._due else math.inf) as self._waiting:
+                await trio.sleep_forever()
             while self._due and self._due[0][0] <= self.now():
                 heapq.heappop(self._due)[2]()
 
@@ -179,6 +183,7 @@ class SimulatedHub:
 
     def _start(self) -> None:
         self.is_up = True
+        self.came_back_at = self.now()
 
     def _meet(self, command: Command[Any], link: Link) -> Mishap:
         if self.meets is None or (phase := phase_of(command, self.records, self.now())) is None:
@@ -213,6 +218,8 @@ class SimulatedHub:
             case _:
                 if isinstance(command, Beat):
                     self.beats[command.worker] = self.now()
+                if isinstance(command, Claim) and self.claims is not None:
+                    self.claims(command, self.records.do(Find(command.session_id), now=self.now()))
                 return self.records.do(command, now=self.now())
 
     def _listeners(self, channel: str) -> list[Link]:
@@ -235,7 +242,7 @@ class SimulatedHub:
         self._number += 1
         heapq.heappush(self._due, (due, self._number, do))
         if self._due[0][1] == self._number:
-            self._sooner.set()
+            self._waiting.deadline = due
 
 
 class _HubAt(Hub):

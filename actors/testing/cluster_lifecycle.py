@@ -13,6 +13,7 @@ from anyio.abc import TaskGroup
 from actors.pool import open_pool
 from actors.testing.cluster_hub import SimulatedHub
 from actors.testing.cluster_ledger import ClusterLedger
+from actors.testing.cluster_line import BACKOFF
 from actors.testing.cluster_phase import Phase
 from actors.testing.cluster_server import CountingServer
 from actors.testing.cluster_trouble import ClusterTrouble, Hazard, Struck
@@ -25,7 +26,7 @@ from actors.testing.scenarios import Scenario
 from actors.testing.scheduler import all_others_wait
 from actors.testing.simulation import Simulation
 from actors.testing.simulator import simulate
-from protocol.bus import Find
+from protocol.bus import Claim, Find, Holding
 from protocol.cluster_settings import ClusterSettings
 from protocol.settings import PoolSettings
 
@@ -88,7 +89,7 @@ class ClusterLifecycle:
         *,
         workers: int = 7,
         calls: int = 32,
-        troubles: int = 6,
+        troubles: int = 10,
         pool: PoolSettings = POOL,
         cluster: ClusterSettings = CLUSTER,
     ) -> None:
@@ -145,7 +146,8 @@ class _Life:
             for name in ("stateful", "stateless")
         ]
         self.ledger.stateful.add(self.servers[0].upstream.url)
-        self.names = [f"w{number}" for number in range(1, random.randint(3, lifecycle.workers) + 1)]
+        some = min(random.randint(3, lifecycle.workers) for _ in range(2))  # few are as good as many, and cost less
+        self.names = [f"w{number}" for number in range(1, some + 1)]
         self.talks = [f"talk-{number}" for number in range(1, random.randint(2, 4) + 1)]
         self.workers: dict[str, Worker] = {}
         kinds, phases = list(Hazard), list(Phase)
@@ -170,7 +172,7 @@ class _Life:
             for name in self.names:
                 await self._simulation.start(name, self._boot)
             await anyio.sleep(self._lifecycle.cluster.lifetime * self._random.choice((0.2, 1.5)))
-            self.hub.meets = self.trouble.meets
+            self.hub.meets, self.hub.claims = self.trouble.meets, self._claims
             self.tasks.start_soon(self._watch)
             async with anyio.create_task_group() as callers:
                 for talk in self.talks:
@@ -204,6 +206,22 @@ class _Life:
         worker.append(Worker(node, pool, self.ledger))
         self.workers[node.name] = worker[0]
         return worker[0].running()
+
+    def _claims(self, claim: Claim, held: Holding | None) -> None:
+        """Something is claimed: not from a living worker that has yet to come back to a Redis that has come back."""
+        hub = self.hub
+        others = [worker for worker in self.workers.values() if worker.pool.worker != claim.holding.owner]
+        living = [worker for worker in others if worker.is_open and worker.node.is_up and not worker.node.is_paused]
+        if held is None and not claim.over:  # else it is claimed by who holds it as well as those may
+            robbed = [worker for worker in living if may_start(worker.pool, claim.session_id)]
+        elif held is not None and held.token in claim.over and self._simulation.now() <= hub.came_back_at + BACKOFF[1]:
+            robbed = [worker for worker in living if worker.pool.worker == held.owner]
+        else:
+            robbed = []
+        for worker in robbed:
+            if not hub.is_reached_by(worker.node):
+                what = f"{claim.session_id} was claimed from {worker.node.name}, which lives"
+                self.ledger.violated("C5", f"{what}, after a restart of Redis")
 
     def _starts(self, worker: Worker, number: int) -> bool:
         """A call is sent to its server: whose is the conversation then?"""
@@ -242,6 +260,8 @@ class _Life:
             node = self._simulation.nodes[random.choice(self.names)]
             if node.is_up and not node.is_paused and self.workers[node.name].is_open:
                 await node.stop()
+                if not any(other.is_up for other in self._simulation.nodes.values()):
+                    self.hub.forgot.append(self._simulation.now())  # nobody was there to leave anything to
                 await anyio.sleep(random.uniform(0, 1))
                 await self._start_again(node)
 
@@ -256,7 +276,7 @@ class _Life:
         """Whenever nothing can run at this moment, at most one worker may start anything for a conversation."""
         random, lifetime = self._simulation.draws("watch"), self._lifecycle.cluster.lifetime
         while True:
-            await anyio.sleep(random.uniform(0, 0.3))
+            await anyio.sleep(random.uniform(0, 0.5))
             await all_others_wait()
             for talk in self.talks:
                 owners = [

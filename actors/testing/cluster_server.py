@@ -20,7 +20,7 @@ from protocol.settings import Probe, Upstream
 OPENING: Final = (0.005, 0.1)
 CALLING: Final = (0.0, 0.1)
 SLOW: Final = 0.1
-"""How likely a call takes ten times as long."""
+"""How likely a call takes five times as long."""
 
 
 class CountingServer:
@@ -53,7 +53,7 @@ class CountingServer:
 
     def seconds(self) -> float:
         """How long half of a call takes."""
-        return self.random.uniform(*CALLING) * (10 if self.random.random() < SLOW else 1)
+        return self.random.uniform(*CALLING) * (5 if self.random.random() < SLOW else 1)
 
     async def _loose(self, starts: Callable[[int], bool]) -> Connection:
         await anyio.sleep(self.random.uniform(*OPENING))

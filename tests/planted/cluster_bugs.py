@@ -91,16 +91,16 @@ CLUSTER = [
     ),
     Bug(
         "a worker that leaves gives its conversations up (L9)",
-        "actors/departure.py",
-        "                if heirs := sorted(staying - self._tried):",
-        "                if heirs := sorted(staying & self._tried):",
+        "actors/cluster.py",
+        "        self.departure.begin()\n",
+        "        self._depart(ownership.GiveUp())\n",
         CLUSTERS,
     ),
     Bug(
         "that nobody heard of a loss is not known (L9)",
         "actors/pool_member.py",
-        "            self._tell_key_of(request, Untold())\n",
-        "            pass\n",
+        "            supervisor.tell(news)",
+        "            pass",
         CLUSTERS,
     ),
     Bug(

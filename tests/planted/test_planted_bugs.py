@@ -1,5 +1,6 @@
 """Whether the suite would find a bug: each of those in `bugs.py` is planted in a copy of the sources."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.planted.bugs import POOL, RUNTIME, SUPERVISION, Bug
+from tests.planted.cluster_bugs import CLUSTER
 
 ROOT = Path(__file__).parents[2]
 HERE = shutil.ignore_patterns("__pycache__", "planted", "integration")
@@ -21,7 +23,7 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("bug", [*RUNTIME, *SUPERVISION, *POOL], ids=lambda bug: bug.name)
+@pytest.mark.parametrize("bug", [*RUNTIME, *SUPERVISION, *POOL, *CLUSTER], ids=lambda bug: bug.name)
 def test_the_suite_finds(bug: Bug, copy: Path) -> None:
     bug.plant(copy)
     other = "asyncio" if bug.backend == "trio" else "trio"
@@ -31,7 +33,8 @@ def test_the_suite_finds(bug: Bug, copy: Path) -> None:
         cwd=copy,
         capture_output=True,
         text=True,
-        timeout=100,
+        env={**os.environ, "TROUPE_ALL_STEPS": "", "TROUPE_CLUSTER_SEEDS": "200"},
+        timeout=300,
         check=False,
     )
     assert run.returncode == 1, f"no test failed:\n{run.stdout}\n{run.stderr}"
