@@ -34,10 +34,9 @@ class PeersFound(Answer):
 
 @message
 class HeirSilent(Answer):
-    """An heir has said nothing for a while. `is_gone`: nobody listened there."""
+    """An heir has said nothing for a while, or nobody listened there: it may be dead, or have lost its line."""
 
     heir: str
-    is_gone: bool = False
 
 
 DepartureNews = PeersFound | HeirSilent
@@ -110,8 +109,8 @@ class Departure:
                         self._handed_over(session_id, held.token)
                 else:
                     self._give_up()
-            case HeirSilent(heir, is_gone):
-                self._pass_over(heir, is_gone=is_gone)
+            case HeirSilent(heir):
+                self._pass_over(heir)
 
     def taken(self, correlation: bytes) -> None:
         """An heir says that it has claimed what it was left."""
@@ -123,7 +122,8 @@ class Departure:
     def refused(self, correlation: bytes) -> None:
         """An heir says that it leaves as well."""
         if correlation in self._offered:
-            self._pass_over(self._heir, is_gone=True)
+            self._leaving.add(self._heir)
+            self._pass_over(self._heir)
 
     def _leave_to(self, heir: str) -> None:
         self._tried.add(heir)
@@ -131,7 +131,7 @@ class Departure:
 
         def first(receivers: int | BusUnavailable) -> None:
             if not receivers or isinstance(receivers, BusUnavailable):
-                self._tell(HeirSilent(heir, is_gone=receivers == 0))
+                self._tell(HeirSilent(heir))
 
         posted: Posted = first
         for session_id, held in self._still_left().items():
@@ -142,9 +142,7 @@ class Departure:
             posted = ignore  # the first says it for all
         self._timer = self._after(PATIENCE, HeirSilent(heir))
 
-    def _pass_over(self, heir: str, *, is_gone: bool) -> None:
-        if is_gone:
-            self._leaving.add(heir)
+    def _pass_over(self, heir: str) -> None:
         if heir == self._heir and self._offered:
             if self._timer is not None:
                 self._timer.cancel()
