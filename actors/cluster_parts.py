@@ -27,12 +27,13 @@ from actors.serving import Lender, Serve, Served, Serving
 from actors.timer import Timer
 from protocol import bus
 from protocol import ownership_messages as ownership
+from protocol.claims import Terms
 from protocol.cluster_settings import BEATS, ClusterSettings
 from protocol.errors import Refusal
 from protocol.forwarded import ForwardedRequest
 from protocol.headers import IDENTITY_HEADERS
 from protocol.namespace import Namespace
-from protocol.ownership import Ownership, Terms
+from protocol.ownership import Ownership
 from protocol.peer import Terms as ForwardsTerms
 from protocol.pool_events import ClusterHappening, TwinsFound
 

@@ -35,7 +35,7 @@ CLUSTER = [
     ),
     Bug(
         "a worker whose time is over starts what it owned (C1)",
-        "protocol/ownership.py",
+        "protocol/claims.py",
         "        return entry.state is Tenure.OURS and now < min(entry.until, self._alive_until)\n",
         "        return entry.state is Tenure.OURS\n",
         CLUSTERS,

@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from protocol import bus
 from protocol.bus_records import BusRecords
+from protocol.claims import Terms
 from protocol.errors import BusUnavailable
-from protocol.ownership import Ownership, Terms
+from protocol.ownership import Ownership
 from protocol.ownership_messages import (
     Acquired,
     Beaten,

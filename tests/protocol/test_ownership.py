@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.bus import Holding
+from protocol.claims import TAKEN, Terms
 from protocol.errors import (
     BusUnavailable,
     ConversationEnded,
@@ -17,7 +18,7 @@ from protocol.errors import (
     PrincipalMismatch,
     TroupeError,
 )
-from protocol.ownership import TAKEN, Ownership, Terms
+from protocol.ownership import Ownership
 from protocol.ownership_messages import (
     Acquired,
     Beaten,
