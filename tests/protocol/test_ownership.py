@@ -710,12 +710,13 @@ def test_a_holding_is_refreshed_after_four_beats_times_at_the_latest() -> None:
 
 
 @pytest.mark.holds("C1", "C5", "C9", "C10", "L2", "R4")
-def test_in_no_world_may_two_workers_start_something_for_one_session_and_all_ends_well() -> None:
+@pytest.mark.parametrize("batch", range(5))
+def test_in_no_world_may_two_workers_start_something_for_one_session_and_all_ends_well(batch: int) -> None:
     seen = Counter[str]()
-    for seed in range(150):
+    for seed in range(30 * batch, 30 * batch + 30):
         seen.update(live(seed))
     assert all(
-        seen[what] > 10
+        seen[what]
         for what in (
             "acquired",
             "taken over",
