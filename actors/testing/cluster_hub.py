@@ -162,7 +162,7 @@ class SimulatedHub:
         link.sent_due = max(link.sent_due, self.now() + self.latency() + mishap.there)
         self._put(link.sent_due, lambda: self._take(link, command, answered, mishap))
         if mishap.again is not None:
-            self._put(link.sent_due + mishap.again, lambda: self._again(command))
+            self._put(link.sent_due + mishap.again, lambda: self._again(link, command))
 
     def hang_up(self, link: Link) -> None:
         """It is connected no more."""
@@ -199,8 +199,8 @@ class SimulatedHub:
         answer = self._do(command, mishap.back)
         self._down(link, lambda: answered(answer), seconds=mishap.back)
 
-    def _again(self, command: Command[Any]) -> None:
-        if self.is_up:
+    def _again(self, link: Link, command: Command[Any]) -> None:
+        if self.is_up and (isinstance(command, (Post, PostWhileHeard)) or not link.is_cut):
             self._do(command, 0.0)
 
     def _do(self, command: Command[Any], delay: float) -> Any:
