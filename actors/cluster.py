@@ -72,6 +72,7 @@ class Cluster(ClusterParts):
                     self._handle(ownership.End(session_id))
             case EndElsewhere(session_id):
                 if self._machine.holding(session_id) is None:
+                    self._handle(ownership.End(session_id, is_asked=True))
                     tell = self.ref.tell
                     self._bus.send(bus.Find(session_id), lambda found: tell(EndFound(session_id, found)))
             case EndFound(session_id, holding):

@@ -38,7 +38,7 @@ CLUSTER_METRICS: Final = (
     Metered(
         "counter",
         "cluster_taken_over",
-        "Conversations taken over from workers that died.",
+        "Conversations taken over from workers that died or left.",
         _one(lambda cluster: cluster.taken_over),
     ),
     Metered(

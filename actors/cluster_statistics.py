@@ -51,7 +51,7 @@ class ClusterStats:
         remote_hits: calls of conversations that another worker owned.
         misses: calls of conversations that nobody owned, and that this worker claimed for them.
         owned: conversations that are owned here.
-        taken_over: conversations that came from workers that had died.
+        taken_over: conversations that came from workers that had died, or left.
         lost: conversations that were owned here and went to others, or whose time was over.
         forwarded: requests that were sent to their owners. A call that is tried again is sent again.
         in_flight: those of them that are unanswered.

@@ -62,6 +62,8 @@ class Conversations(Generic[K]):
             self._keys[session_id] = left
         else:
             del self._keys[session_id]
+            if self._taken.get(session_id):
+                del self._taken[session_id]  # it was told, by one at least
 
     def end(self, session_id: str) -> tuple[K, ...]:
         """The conversation is over: forget it, and what it was still to be told. Answer the keys that it had."""

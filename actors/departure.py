@@ -101,10 +101,11 @@ class Departure:
         """Something has come."""
         match news:
             case PeersFound(peers):
-                staying = set[str]() if isinstance(peers, BusUnavailable) else set(peers) - self._leaving
+                is_known = not isinstance(peers, BusUnavailable)
+                staying = set(peers) - self._leaving if is_known else set[str]()
                 if heirs := sorted(staying - self._tried):
                     self._leave_to(self._random.choice(heirs))
-                elif staying:
+                elif staying or not is_known:
                     for session_id, held in self._still_left().items():
                         self._handed_over(session_id, held.token)
                 else:
@@ -113,7 +114,7 @@ class Departure:
                 self._pass_over(heir)
 
     def taken(self, correlation: bytes) -> None:
-        """An heir says that it has claimed what it was left."""
+        """An heir says that it takes what it was left: it has asked for it, or will when it may."""
         if (offered := self._offered.pop(correlation, None)) is not None:
             self._handed_over(*offered)
         if not self._offered and self._timer is not None:

@@ -1,5 +1,6 @@
 """Mail: what this worker sends to others and has from them, sealed and fresh."""
 
+import logging
 from collections import Counter
 from collections.abc import Callable
 from random import Random
@@ -18,11 +19,24 @@ CAPACITY: Final = 200_000
 MOST_SEEN: Final = 1_000
 """Other workers that are told apart."""
 
+logger = logging.getLogger(__name__)
+
+_CAUSES: Final = (
+    "all workers need the same `secrets`, and clocks within `skew` of each other; told once for each reason"
+)
+
+_ANSWERS: Final = frozenset({Kind.ACCEPTED, Kind.RESULT, Kind.FAILURE, Kind.REJECTED, Kind.NOT_OWNER, Kind.HELLO})
+"""What is said once of a request, or to no harm again."""
+
 Posted = Callable[[int | BusUnavailable], None]
 
 
 def ignore(_: object) -> None:
     """For who does not want to know how many listened."""
+
+
+def _can_be_late(envelope: Envelope, refusal: EnvelopeRefused) -> bool:
+    return refusal.reason is Refusal.EXPIRED and envelope.kind in _ANSWERS
 
 
 class Mail:
@@ -129,18 +143,24 @@ class Mail:
                 arrived.envelope, self._keyring, limit=self._limit, channel=arrived.channel.encode("ascii")
             )
         except EnvelopeRefused as refusal:
-            self.refused[refusal.reason] += 1
+            self._refuse(refusal)
             return None
         try:
             self._fresh.admit(envelope, self._now())
         except EnvelopeRefused as refusal:
-            if refusal.reason is not Refusal.EXPIRED or not is_awaited(envelope.correlation):
-                self.refused[refusal.reason] += 1
+            if not (_can_be_late(envelope, refusal) and is_awaited(envelope.correlation)):
+                self._refuse(refusal)
                 return None
         self.received += 1
         if envelope.sender != self._worker and len(self.seen) < MOST_SEEN:
             self.seen.add(envelope.sender)
         return envelope
+
+    def _refuse(self, refusal: EnvelopeRefused) -> None:
+        """Count it; the log is told the first time that there is such a reason, since whoever sent it is not."""
+        self.refused[refusal.reason] += 1
+        if self.refused[refusal.reason] == 1:
+            logger.warning("worker %s took no notice of what another one sent: %s (%s)", self._worker, refusal, _CAUSES)
 
     def correlation(self) -> bytes:
         """A fresh id for a request."""

@@ -1,9 +1,11 @@
 """Membership: a pool's place among those of other workers, as its callers need it."""
 
+import math
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from itertools import count
 from random import Random
 from typing import Any, Final, TypeVar
 
@@ -60,10 +62,14 @@ from protocol.worker_figures import WorkerFigures
 
 R = TypeVar("R")
 
-TRIES: Final = 4
-"""How often the owner of a session is looked for, for one request."""
+PERSISTENCE: Final = 2.0
+"""Seconds for which the owner of a session is looked for, where those that are found deny it or cannot be reached. Who
+has just joined the others takes a second to believe that nobody listens (`protocol.peer.Terms.settle`).
+"""
 PAUSE: Final = 0.05
-"""Seconds until an owner that has denied it is asked again, times how often it has."""
+"""Seconds until it is looked for again, times how often it was: the second time is at once, since what was known is
+often only old.
+"""
 JOINING: Final = 1.0
 """Seconds that entering a pool waits for its bus at the most."""
 LEAVING: Final = 1.0
@@ -180,6 +186,14 @@ class Membership:
             with anyio.move_on_after(LEAVING, shield=True):
                 await self._ref.ask(LeaveCluster())
 
+    async def stop(self, system: System) -> None:
+        """Have nothing left of this worker in a system that goes on."""
+        for ref in (self._borrower, self._ref):
+            if ref is not None:
+                with suppress(SystemClosed):
+                    ref.stop()
+                await system.ended(ref)
+
     # --- figures
 
     def stats(self) -> ClusterStats:
@@ -262,7 +276,7 @@ class Membership:
         async def there(holding: Holding, left: float) -> dict[str, Any]:
             return await self._ask(Forward(holding, self._forwarded(wanted, holding), left))
 
-        return await self._at_owner(wanted, seconds, here, there)
+        return await self._at_owner(wanted, seconds, here, there, is_call=True)
 
     async def borrow(self, acquire: Acquire, wanted: Wanted, seconds: float) -> Lease | None:
         """A lease of a session that another worker owns; None if it has come to be owned here.
@@ -293,17 +307,21 @@ class Membership:
         seconds: float,
         here: Callable[[float], Awaitable[R]],
         there: Callable[[Holding, float], Awaitable[R]],
+        *,
+        is_call: bool = False,
     ) -> R:
         """Do something where a session is owned. The functions have so many seconds left for it."""
         actor, ref = self._entered()
         until = actor.now() + seconds
-        denied = 0
+        gives_up_at = math.inf
         failure: TroupeError | None = None
         was_here = actor.owns(wanted.session_id)
-        for tried in range(TRIES):
+        for tried in count():
+            if tried:
+                await anyio.sleep(max(0.0, min(PAUSE * (tried - 1), until - actor.now())))
             left = max(0.0, until - actor.now())
             owner = await self.own(wanted.session_id, wanted.caller, left)
-            if not tried:
+            if is_call and not tried:
                 self._count(owner, was_here=was_here)
             left = max(0.0, until - actor.now())
             if owner.is_here:
@@ -315,14 +333,14 @@ class Membership:
                 raise told.error from None
             except Denied:
                 ref.tell(OwnerDenied(wanted.session_id, owner.holding.token))
-                if denied:  # once is usual, where what was known is old; twice, it is being handed over
-                    await anyio.sleep(min(PAUSE * denied, max(0.0, until - actor.now())))
-                denied += 1
             except OwnerUnreachable as error:
                 failure = error
             except OutcomeUnknown:
                 if not wanted.idempotent:
                     raise
+            gives_up_at = min(gives_up_at, actor.now() + PERSISTENCE)
+            if actor.now() >= min(until, gives_up_at):
+                break
         raise failure or OwnerUnreachable(
             f"{wanted.request.method} on {wanted.upstream.address} has not begun: the conversation's owner changed "
             "while it was sent: try again"

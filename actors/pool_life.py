@@ -138,6 +138,8 @@ class PoolLife:
                 self._registry.stop()
             with anyio.CancelScope(shield=True):
                 await self._system.ended(self._registry)
+                if self._membership is not None:
+                    await self._membership.stop(self._system)
         return None
 
     async def close(self) -> None:

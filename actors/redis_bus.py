@@ -63,6 +63,7 @@ class RedisBus(Bus):
         self._why = "it has not been joined yet"
         self._joined_at = 0.0
         self.joins = 0
+        self._has_failed = False
 
     @override
     async def run(self, channels: tuple[str, ...], tell: Told) -> None:
@@ -116,6 +117,11 @@ class RedisBus(Bus):
                     logger.warning("%s was lost: %s", self._address.shown, self._why)
                     if clock() > self._joined_at + HELD:
                         pause = 0.0
+                elif not self.joins and not self._has_failed:
+                    self._has_failed = True
+                    logger.warning(
+                        "%s cannot be reached, and is tried until it can: %s", self._address.shown, self._why
+                    )
             await asyncio.sleep(pause * self._random.uniform(0.5, 1.0))
             pause = min(CEILING, max(BACKOFF, 2 * pause))
 

@@ -70,6 +70,9 @@ class Lender(Protocol):
         """Some time has passed. In a turn."""
 
 
+MOST_TOLD: Final = 1_000
+BEATS_TOLD: Final = 16
+"""Losses of which it is not known whether they were heard are kept at the most, and for so many beats."""
 MOST: Final = 10_000
 """Requests of others that are served at once."""
 
@@ -178,7 +181,8 @@ class Serving:
         self._tell = tell
         self._serve = serve
         self._heard = heard
-        self._telling: dict[Errand, ForwardedRequest] = {}
+        self._telling: dict[Errand, tuple[ForwardedRequest, int]] = {}
+        self._beats = 0
         self._lender = lender
         self._outlets: dict[Errand, Outlet] = {}
         self._jobs: dict[Errand, _Job] = {}
@@ -314,6 +318,9 @@ class Serving:
 
     def beat(self) -> None:
         """Some time has passed."""
+        self._beats += 1
+        for errand in [errand for errand, (_, at) in self._telling.items() if at < self._beats - BEATS_TOLD]:
+            del self._telling[errand]
         if self._lender is not None:
             self._lender.beat()
 
@@ -342,15 +349,14 @@ class Serving:
 
     def _tell_loss(self, errand: Errand, request: ForwardedRequest) -> None:
         """Who asked is told of a loss, and is to say that they have heard: what they say is taken for a while."""
-        self._telling[errand] = request
-        if len(self._telling) > MOST:
+        self._telling[errand] = request, self._beats
+        if len(self._telling) > MOST_TOLD:
             del self._telling[next(iter(self._telling))]
 
     def heard(self, envelope: Envelope) -> None:
         """Another worker's caller has heard of a loss, if that is what it says."""
-        request = self._telling.pop((envelope.sender, envelope.correlation), None)
-        if request is not None:
-            self._heard(request)
+        if (told := self._telling.pop((envelope.sender, envelope.correlation), None)) is not None:
+            self._heard(told[0])
 
     def _over(self, errand: Errand) -> ForwardedRequest:
         job = self._jobs.pop(errand)

@@ -184,9 +184,8 @@ class Claims(Generic[T]):
         if not is_awaited or entry.state not in (Tenure.CLAIMING, *HELD):
             return []
         if isinstance(answer, BusUnavailable):
-            if entry.state is Tenure.CLAIMING:
-                return [*self._refuse(entry, answer), *self._forget(entry, Turn.FAILED)]
-            return self._refuse(entry, answer)
+            effects = self._refuse(entry, answer)
+            return [*effects, *self._claim_failed(entry)] if entry.state is Tenure.CLAIMING else effects
         if answer is None:  # the bus has lost it, or its time was over there: nobody has it, and it is claimed anew
             return [Claim(entry.session_id, entry.holding, entry.over)]
         if answer.token == entry.holding.token:
@@ -197,6 +196,14 @@ class Claims(Generic[T]):
             entry.is_taken_over = entry.is_taken_over or answer.token.startswith(TAKEN)
             return [Claim(entry.session_id, entry.holding, entry.over)]
         return self._found(entry, answer, now)
+
+    def _claim_failed(self, entry: Owned[T]) -> list[OwnershipEffect[T]]:
+        """The bus could not be asked. What there is to be told of a loss is kept, and claimed when it can."""
+        self._forget(entry, Turn.FAILED)
+        if entry.is_taken_over and not entry.is_over and not self._is_leaving:
+            again = self._entries[entry.session_id] = Owned(entry.session_id, entry.holding)
+            again.over, again.is_taken_over, self._has_wanted = entry.over, True, True
+        return []
 
     def _unknown(
         self, event: Claimed | Refreshed, answer: Holding | BusUnavailable | None, now: float
@@ -217,6 +224,8 @@ class Claims(Generic[T]):
         entry.move(Turn.WON)
         entry.until = asked_at + self._terms.holding
         entry.over = ()
+        if self._is_leaving and entry.is_taken_over:
+            return self._forget(entry, Turn.HANDED)  # it is left as by a worker that died: so whoever comes next knows
         if entry.is_over:
             return self._give_up(entry)
         if not is_new:

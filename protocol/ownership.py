@@ -105,8 +105,8 @@ class Ownership(Claims[T]):
             case OwnerDenied(session_id, token):
                 entry = self._theirs(session_id, token)
                 effects = [] if entry is None else self._forget(entry, Turn.EXPIRED)
-            case End(session_id):
-                effects = self._end(session_id)
+            case End(session_id, is_asked):
+                effects = self._end(session_id, is_asked=is_asked)
             case Joined(age, token):
                 effects = self._joined(age, token, now)
             case Parted(error):
@@ -120,7 +120,7 @@ class Ownership(Claims[T]):
             case HandedOver(session_id, token):
                 effects = self._handed_over(session_id, token)
             case GiveUp():
-                effects = self._give_all_up()
+                effects = self._give_all_up(now)
             case Named(session_id, held, new):
                 effects = self._named(session_id, held, new, now)
             case Inherit(session_id, held, new):
@@ -144,7 +144,7 @@ class Ownership(Claims[T]):
             return self._claim(entry, now)
         if entry.state is Tenure.OURS and now >= min(entry.until, self._alive_until):
             return [Refuse(want.ticket, self._not_alive())]
-        if entry.state is Tenure.LAPSED and self._away is not None:
+        if entry.state in (Tenure.LAPSED, Tenure.WANTED) and self._away is not None:
             return [Refuse(want.ticket, self._away)]
         entry.waiting[want.ticket] = want.principal
         if entry.state is Tenure.LAPSED:
@@ -158,11 +158,12 @@ class Ownership(Claims[T]):
 
     # --- ends
 
-    def _end(self, session_id: str) -> list[OwnershipEffect[T]]:
+    def _end(self, session_id: str, *, is_asked: bool) -> list[OwnershipEffect[T]]:
         entry = self._entries.get(session_id)
         if entry is None or entry.state is Tenure.RELEASING:
             return []
-        if entry.is_taken_over and entry.state in (Tenure.WANTED, Tenure.CLAIMING):
+        is_claimed_over = entry.is_taken_over and entry.state in (Tenure.WANTED, Tenure.CLAIMING)
+        if (is_claimed_over or entry.state is Tenure.LAPSED) and not is_asked:
             return []  # that is what went before: what is left of it is to be told
         ended = ConversationEnded("this downstream session was ended while its caller waited")
         effects = self._refuse(entry, ended)
@@ -217,7 +218,10 @@ class Ownership(Claims[T]):
         self._away = error
         effects: list[OwnershipEffect[T]] = []
         for entry in [entry for entry in self._entries.values() if entry.state is Tenure.WANTED]:
-            effects += [*self._refuse(entry, error), *self._forget(entry, Turn.FAILED)]
+            effects += self._refuse(entry, error)
+            if not entry.is_taken_over:
+                self._forget(entry, Turn.FAILED)
+        self._has_wanted = any(entry.state is Tenure.WANTED for entry in self._entries.values())
         return effects
 
     def _beaten(self, asked_at: float, token: str, now: float) -> list[OwnershipEffect[T]]:
@@ -243,12 +247,16 @@ class Ownership(Claims[T]):
         entry = self._entries.get(session_id)
         if entry is None or entry.state not in LEFT or entry.holding.token != token:
             return []
-        return self._forget(entry, Turn.HANDED)
+        lost = [Lost(session_id)] if entry.state in HELD else []
+        return [*lost, *self._forget(entry, Turn.HANDED)]
 
-    def _give_all_up(self) -> list[OwnershipEffect[T]]:
+    def _give_all_up(self, now: float) -> list[OwnershipEffect[T]]:
+        """Nobody is there to take it; unless others may have yet to come back to the bus, and are to know then."""
         effects: list[OwnershipEffect[T]] = []
         for entry in [entry for entry in self._entries.values() if entry.state in LEFT]:
-            if entry.state in HELD:
+            if self._away is not None or now < self._mature_at:
+                self._forget(entry, Turn.HANDED)
+            elif entry.state in HELD:
                 effects += self._give_up(entry)
             else:
                 effects.append(Release(entry.session_id, entry.holding.token))

@@ -85,9 +85,10 @@ class OwnerDenied(Answer):
 
 @message
 class End(Answer):
-    """The session is over: nobody is to own it."""
+    """The session is over: nobody is to own it. `is_asked`: somebody wants it so: there is no loss to be told."""
 
     session_id: str
+    is_asked: bool = False
 
 
 @message

@@ -28,9 +28,11 @@ from actors.testing.simulation import Simulation
 from actors.testing.simulator import simulate
 from protocol.bus import Claim, Find, Holding
 from protocol.cluster_settings import ClusterSettings
+from protocol.errors import InvalidSettings
 from protocol.settings import PoolSettings
 
 SHOWN: Final = 10
+LEAST: Final = 3
 IDEMPOTENT: Final = 0.2
 IMPATIENT: Final = 0.1
 """How likely a call may be run twice, and how likely its caller goes away."""
@@ -82,6 +84,9 @@ class ClusterLifecycle:
         troubles: how many things befall them.
         pool: the pools' settings.
         cluster: how they meet.
+
+    Raises:
+        InvalidSettings: fewer than three workers.
     """
 
     def __init__(
@@ -93,6 +98,8 @@ class ClusterLifecycle:
         pool: PoolSettings = POOL,
         cluster: ClusterSettings = CLUSTER,
     ) -> None:
+        if workers < LEAST:
+            raise InvalidSettings(f"a cluster under test has at least {LEAST} workers, not {workers}")
         self.workers = workers
         self.calls = calls
         self.troubles = troubles
@@ -146,7 +153,7 @@ class _Life:
             for name in ("stateful", "stateless")
         ]
         self.ledger.stateful.add(self.servers[0].upstream.url)
-        some = min(random.randint(3, lifecycle.workers) for _ in range(2))  # few are as good as many, and cost less
+        some = min(random.randint(LEAST, lifecycle.workers) for _ in range(2))  # few are as good as many, and cost less
         self.names = [f"w{number}" for number in range(1, some + 1)]
         self.talks = [f"talk-{number}" for number in range(1, random.randint(2, 4) + 1)]
         self.workers: dict[str, Worker] = {}

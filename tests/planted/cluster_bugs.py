@@ -64,7 +64,7 @@ CLUSTER = [
     Bug(
         "that an owner accepted is not heard where the clocks are apart (C3)",
         "actors/mail.py",
-        "            if refusal.reason is not Refusal.EXPIRED or not is_awaited(envelope.correlation):",
+        "            if not (_can_be_late(envelope, refusal) and is_awaited(envelope.correlation)):",
         "            if refusal.reason:",
         CLUSTERS,
     ),

@@ -559,7 +559,9 @@ def test_what_has_lapsed_is_forgotten_when_the_bus_has_forgotten_it_too() -> Non
     again = Driven()
     again.own()
     again.go_on(30)
-    assert again(End("talk")) == []
+    assert again(End("talk")) == [], "so says whoever clears away what it had here"
+    assert again.tenure is Tenure.LAPSED
+    assert again(End("talk", is_asked=True)) == []
     assert len(again.machine) == 0
 
 
@@ -656,7 +658,7 @@ def test_a_worker_that_leaves_starts_nothing_and_holds_what_it_holds_until_someb
     assert ada(Claimed("chat", "t2", ours("t2"), ada.now)) == [Release("chat", "t2")]
     ada(Released("chat", "t2"))
     assert ada(HandedOver("talk", "another")) == []
-    assert ada(HandedOver("talk", "t1")) == []
+    assert ada(HandedOver("talk", "t1")) == [Lost("talk")]
     assert len(ada.machine) == 0
     error = refused(ada.want("late"), "late")
     assert "leaves the cluster: ask another one" in str(error)
