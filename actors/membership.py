@@ -14,7 +14,7 @@ import anyio
 from actors.acquire import Acquire
 from actors.backstage import Backstage
 from actors.borrower import GRACE, Borrow, Borrower, BorrowerMessage
-from actors.bus import Bus, Hub
+from actors.bus import Bus
 from actors.cluster import Cluster
 from actors.cluster_messages import (
     AwaitJoin,
@@ -41,7 +41,6 @@ from protocol.errors import (
     AcquireTimeout,
     ActorStopped,
     AskTimeout,
-    InvalidSettings,
     NotAlive,
     OutcomeUnknown,
     OwnerUnreachable,
@@ -52,7 +51,6 @@ from protocol.errors import (
 from protocol.forwarded import ForwardedRequest
 from protocol.identity import Caller
 from protocol.message import Request, message
-from protocol.namespace import Namespace
 from protocol.ownership_messages import OwnerDenied
 from protocol.pool_events import ClusterHappening
 from protocol.raw_request import RawRequest
@@ -272,9 +270,17 @@ class Membership:
             OutcomeUnknown: it was delivered, and its owner did not answer.
             OwnerUnreachable: it was not, and no owner could be found that it can be.
         """
+        _, ref = self._entered()
 
         async def there(holding: Holding, left: float) -> dict[str, Any]:
-            return await self._ask(Forward(holding, self._forwarded(wanted, holding), left))
+            forward = Forward(holding, self._forwarded(wanted, holding), left)
+            if not ref.is_alive:
+                raise self._closed()
+            try:
+                return await self._ask(forward)
+            except PoolClosed as error:
+                what = f"{wanted.request.method} on {wanted.upstream.address}"
+                raise OutcomeUnknown(f"{what} may have run: this pool was closed while its owner had it") from error
 
         return await self._at_owner(wanted, seconds, here, there, is_call=True)
 
@@ -369,49 +375,13 @@ class Membership:
         try:
             return await (of or self._entered()[1]).ask(request, timeout=timeout)
         except (ActorStopped, SystemClosed) as error:
-            raise PoolClosed("the pool is closed, or was while this caller waited: open another one") from error
+            raise self._closed() from error
+
+    @staticmethod
+    def _closed() -> PoolClosed:
+        return PoolClosed("the pool is closed, or was while this caller waited: open another one")
 
     def _entered(self) -> tuple[Cluster, Ref[ClusterMessage]]:
         if self._actor is None or self._ref is None:
             raise RuntimeError("this membership was not entered")
         return self._actor, self._ref
-
-
-def way_of(cluster: str | Hub, settings: ClusterSettings) -> Callable[[Random], Bus]:
-    """How a bus is made for what a user has given.
-
-    Raises:
-        InvalidSettings: it is no address of a Redis, or one elsewhere without secrets; or redis-py is not installed.
-    """
-    if isinstance(cluster, Hub):
-        return lambda _: cluster.bus()
-    if not isinstance(cluster, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InvalidSettings(
-            f"cluster must be the address of a Redis, a MemoryHub or None, not {type(cluster).__name__}"
-        )
-    try:
-        from actors.redis_address import RedisAddress  # noqa: PLC0415 - an extra
-        from actors.redis_bus import RedisBus  # noqa: PLC0415
-    except ImportError as error:
-        raise InvalidSettings("a cluster over Redis needs redis-py: install mcp-troupe[redis]") from error
-    address = RedisAddress(cluster)
-    if not (settings.secrets or settings.insecure or address.is_local):
-        raise InvalidSettings(
-            f"cluster {address.shown} is not on this machine, and without `secrets` whoever reaches it could give "
-            "orders to any worker: set secrets, or insecure=True"
-        )
-    return lambda random: RedisBus(address, Namespace(settings.namespace), random)
-
-
-def member_of(cluster: str | Hub, settings: ClusterSettings, pool: PoolSettings) -> Membership:
-    """The membership of a pool that is to be opened.
-
-    Raises:
-        InvalidSettings: what was given cannot be used.
-    """
-    if pool.identity_secret is None:
-        raise InvalidSettings(
-            "a cluster needs an identity_secret in the pool's settings, the same for all workers: whose a conversation "
-            "is would look different on each of them"
-        )
-    return Membership(way_of(cluster, settings), settings, pool)

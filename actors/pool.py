@@ -15,7 +15,7 @@ from actors.borrowing import Borrowing
 from actors.bus import Hub
 from actors.connection import Connector
 from actors.lease import Lease, Origin
-from actors.membership import member_of
+from actors.member import member_of
 from actors.pool_member import PoolMember, Whom
 from actors.ref import Ref
 from actors.registry_messages import Find

@@ -198,11 +198,14 @@ class Claims(Generic[T]):
         return self._found(entry, answer, now)
 
     def _claim_failed(self, entry: Owned[T]) -> list[OwnershipEffect[T]]:
-        """The bus could not be asked. What there is to be told of a loss is kept, and claimed when it can."""
+        """The bus could not be asked. What nobody else knows of a loss is kept, and claimed later. Of what another
+        worker held the bus knows, and whether that is dead is to be found out again.
+        """
         self._forget(entry, Turn.FAILED)
-        if entry.is_taken_over and not entry.is_over and not self._is_leaving:
+        if entry.is_owed and not entry.is_over and not self._is_leaving:
             again = self._entries[entry.session_id] = Owned(entry.session_id, entry.holding)
-            again.over, again.is_taken_over, self._has_wanted = entry.over, True, True
+            again.over, again.is_taken_over = entry.over, True
+            again.is_owed = self._has_wanted = True
         return []
 
     def _unknown(
@@ -263,6 +266,7 @@ class Claims(Generic[T]):
     def _take_over(self, entry: Owned[T], new: str, now: float) -> list[OwnershipEffect[T]]:
         """Claim from a worker that has gone, or goes, what it holds."""
         entry.over, entry.until, entry.is_taken_over = (entry.holding.token,), NEVER, True
+        entry.is_owed = entry.holding.owner == self._worker
         entry.holding = Holding(self._worker, TAKEN + new, entry.holding.principal)
         return self._claim(entry, now)
 

@@ -219,7 +219,7 @@ class Ownership(Claims[T]):
         effects: list[OwnershipEffect[T]] = []
         for entry in [entry for entry in self._entries.values() if entry.state is Tenure.WANTED]:
             effects += self._refuse(entry, error)
-            if not entry.is_taken_over:
+            if not entry.is_owed:
                 self._forget(entry, Turn.FAILED)
         self._has_wanted = any(entry.state is Tenure.WANTED for entry in self._entries.values())
         return effects

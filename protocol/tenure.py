@@ -97,7 +97,8 @@ class Owned(Generic[T]):
     Attributes:
         holding: what is to be claimed, what is held here, or what is held elsewhere, as the state says.
         over: the tokens that it is claimed over: a dead owner's, or its own of before.
-        is_taken_over: whether it is claimed from an owner that died.
+        is_taken_over: whether it is claimed from an owner that is gone.
+        is_owed: whether that was this worker itself, and so nobody else knows that there is a loss to be told.
         until: when it is lost or forgotten, unless something is heard before.
         waiting: who is to be told, and on whose behalf.
         is_over: whether it ended while it was claimed: it is given up at once.
@@ -108,6 +109,7 @@ class Owned(Generic[T]):
     __slots__ = (
         "holding",
         "is_over",
+        "is_owed",
         "is_taken_over",
         "next",
         "over",
@@ -123,7 +125,7 @@ class Owned(Generic[T]):
         self.state = Tenure.WANTED
         self.holding = holding
         self.over: tuple[str, ...] = ()
-        self.is_taken_over = False
+        self.is_taken_over = self.is_owed = False
         self.until = NEVER
         self.waiting: dict[T, str] = {}
         self.is_over = False
