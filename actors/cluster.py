@@ -275,6 +275,9 @@ class Cluster(ClusterParts):
         self._bus.send(command, lambda answer: self.ref.tell(then(answer)))
 
     def _joined(self, joined: bus.Joined) -> None:
+        if joined.age < self._settings.lifetime:
+            young = "worker %s has joined a bus whose records are %.1f s old: nothing new is claimed for %.1f s"
+            logger.info(young, self.worker, joined.age, self._settings.lifetime - joined.age)
         self._is_joined = True
         self._joins += 1
         self._publish(BusJoined(self._joins, self.now()))
