@@ -97,13 +97,6 @@ CLUSTER = [
         CLUSTERS,
     ),
     Bug(
-        "that nobody heard of a loss is not known (L9)",
-        "actors/pool_member.py",
-        "            supervisor.tell(news)",
-        "            pass",
-        CLUSTERS,
-    ),
-    Bug(
         "a loss is told to the first of a conversation's servers alone (L9)",
         "actors/conversations.py",
         "        return key.session_id in self._taken and key not in self._taken[key.session_id]",
