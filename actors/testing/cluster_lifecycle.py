@@ -266,11 +266,17 @@ class _Life:
             await anyio.sleep(random.uniform(1, 6))
             node = self._simulation.nodes[random.choice(self.names)]
             if node.is_up and not node.is_paused and self.workers[node.name].is_open:
+                is_alone = self._is_alone(node)
                 await node.stop()
-                if not any(other.is_up for other in self._simulation.nodes.values()):
+                if is_alone or self._is_alone(node):
                     self.hub.forgot.append(self._simulation.now())  # nobody was there to leave anything to
                 await anyio.sleep(random.uniform(0, 1))
                 await self._start_again(node)
+
+    def _is_alone(self, node: Node) -> bool:
+        """Whether all others are down, or stand still: then they may count as dead."""
+        others = [other for other in self._simulation.nodes.values() if other is not node]
+        return not any(other.is_up and not other.is_paused for other in others)
 
     def _comes_back(self, node: Node) -> None:
         self.tasks.start_soon(self._start_again, node)
