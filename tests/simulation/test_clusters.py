@@ -11,6 +11,7 @@ import subprocess
 import sys
 import traceback
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import NamedTuple
@@ -22,6 +23,8 @@ from actors.testing.cluster_trouble import Struck
 
 ALL = bool(os.environ.get("TROUPE_ALL_STEPS"))
 SEEDS = range(2_000 if ALL else int(os.environ.get("TROUPE_CLUSTER_SEEDS", "60")))
+CHUNKS = [SEEDS[first : first + 200] for first in range(0, len(SEEDS), 200)]
+"""Each is played in a test of its own, and takes half a minute."""
 BATCH = 20
 SOME = 10
 """Of the 48 pairs of a hazard and a phase, more than there may be that the few seeds of a plain run miss."""
@@ -49,28 +52,43 @@ def play(seeds: range) -> Played:
     return Played(struck, done, None)
 
 
+PLAYED: dict[range, list[Played]] = {}
+"""What was played, by its chunk of the seeds. Each is the same wherever it runs."""
+
+
 @pytest.fixture(scope="module")
-def played() -> list[Played]:
-    """All seeds, on all processors. Each is the same wherever it runs."""
-    batches = [SEEDS[first : first + BATCH] for first in range(0, len(SEEDS), BATCH)]
-    played: list[Played] = []
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as processes:
+def processes() -> Iterator[ProcessPoolExecutor]:
+    """One for each processor."""
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        yield pool
+
+
+def played(chunk: range, processes: ProcessPoolExecutor) -> list[Played]:
+    if chunk not in PLAYED:
+        PLAYED[chunk] = []
+        batches = [chunk[first : first + BATCH] for first in range(0, len(chunk), BATCH)]
         for batch in processes.map(play, batches):
-            played.append(batch)
+            PLAYED[chunk].append(batch)
             if batch.failure is not None:
-                processes.shutdown(cancel_futures=True)
                 break
-    return played
+    return PLAYED[chunk]
+
+
+def all_played(processes: ProcessPoolExecutor) -> list[Played]:
+    return [batch for chunk in CHUNKS for batch in played(chunk, processes)]
 
 
 @pytest.mark.holds("C1", "C3", "C4", "C5", "C9", "L6", "L9", "R2", "R4")
-def test_whatever_befalls_a_cluster_its_invariants_hold_and_nothing_is_left(played: list[Played]) -> None:
-    failures = [batch.failure for batch in played if batch.failure is not None]
+@pytest.mark.parametrize("chunk", CHUNKS, ids=lambda chunk: f"{chunk[0]}-{chunk[-1]}")
+def test_whatever_befalls_a_cluster_its_invariants_hold_and_nothing_is_left(
+    chunk: range, processes: ProcessPoolExecutor
+) -> None:
+    failures = [batch.failure for batch in played(chunk, processes) if batch.failure is not None]
     assert not failures, failures[0]
 
 
-def test_everything_befalls_each_phase_of_the_work(played: list[Played]) -> None:
-    struck = sum((batch.struck for batch in played), Counter[Struck]())
+def test_everything_befalls_each_phase_of_the_work(processes: ProcessPoolExecutor) -> None:
+    struck = sum((batch.struck for batch in all_played(processes)), Counter[Struck]())
     for hazard in Hazard:
         told = ", ".join(f"{phase.value} {struck[hazard, phase]}" for phase in Phase)
         print(f"{hazard.value:14}{told}")  # noqa: T201 - pytest -s shows it
@@ -80,8 +98,8 @@ def test_everything_befalls_each_phase_of_the_work(played: list[Played]) -> None
     assert not missed if ALL else len(missed) < SOME
 
 
-def test_callers_meet_everything_that_they_can(played: list[Played]) -> None:
-    done = sum((batch.done for batch in played), Counter[str]())
+def test_callers_meet_everything_that_they_can(processes: ProcessPoolExecutor) -> None:
+    done = sum((batch.done for batch in all_played(processes)), Counter[str]())
     met = {"answered", "cancelled", "SessionStateLost", "OutcomeUnknown", "OwnerUnreachable", "BusUnavailable"}
     assert {*met, "NotAlive", "MCPError"} <= set(done)
 
