@@ -232,7 +232,7 @@ class Cluster(ClusterParts):
         try:
             session_id, held = unpack_bequest(envelope.payload)
         except EnvelopeRefused as refusal:
-            self.mail.refused[refusal.reason] += 1
+            self.mail.refuse(refusal)
             return
         if held.owner != envelope.sender:
             return
@@ -256,7 +256,7 @@ class Cluster(ClusterParts):
         try:
             end = RemoteEnd.unpack(envelope.payload)
         except EnvelopeRefused as refusal:
-            self.mail.refused[refusal.reason] += 1
+            self.mail.refuse(refusal)
             return
         held = self._machine.holding(end.session_id)
         if held is not None and held.token == end.token:

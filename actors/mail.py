@@ -143,21 +143,21 @@ class Mail:
                 arrived.envelope, self._keyring, limit=self._limit, channel=arrived.channel.encode("ascii")
             )
         except EnvelopeRefused as refusal:
-            self._refuse(refusal)
+            self.refuse(refusal)
             return None
         try:
             self._fresh.admit(envelope, self._now())
         except EnvelopeRefused as refusal:
             if not (_can_be_late(envelope, refusal) and is_awaited(envelope.correlation)):
-                self._refuse(refusal)
+                self.refuse(refusal)
                 return None
         self.received += 1
         if envelope.sender != self._worker and len(self.seen) < MOST_SEEN:
             self.seen.add(envelope.sender)
         return envelope
 
-    def _refuse(self, refusal: EnvelopeRefused) -> None:
-        """Count it; the log is told the first time that there is such a reason, since whoever sent it is not."""
+    def refuse(self, refusal: EnvelopeRefused) -> None:
+        """What another worker sent is not taken: it is counted, and the log is told of the first for each reason."""
         self.refused[refusal.reason] += 1
         if self.refused[refusal.reason] == 1:
             logger.warning("worker %s took no notice of what another one sent: %s (%s)", self._worker, refusal, _CAUSES)

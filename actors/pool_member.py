@@ -149,14 +149,11 @@ class PoolMember(PoolLife):
 
     @override
     def _serve(self, request: ForwardedRequest, begun: Callable[[], None]) -> Coroutine[Any, Any, dict[str, Any]]:
-        whom = None, request.upstream, request.headers, request.user, request.gateway_id, request.session_id
-        return self._call_for_another(request, whom, begun)
+        return self._call_for_another(request, begun)
 
-    async def _call_for_another(
-        self, request: ForwardedRequest, whom: Whom, begun: Callable[[], None]
-    ) -> dict[str, Any]:
+    async def _call_for_another(self, request: ForwardedRequest, begun: Callable[[], None]) -> dict[str, Any]:
         try:
-            return await self._call(request.request, None, whom, begun)
+            return await self._call(request.request, None, _whom_of(request), begun)
         except SessionStateLost:  # until it is said that this was heard, it is told to whoever asks
             self._tell_key_of(request, Untold())
             raise
@@ -212,10 +209,9 @@ class PoolMember(PoolLife):
         return Lending(self._lend, membership.check, self._key_of, now=self._system.now, lifetime=membership.lifetime)
 
     async def _lend(self, request: ForwardedRequest, wanted: Lend) -> Lease:
-        whom = None, request.upstream, request.headers, request.user, request.gateway_id, request.session_id
         terms = Terms(wanted.connect_timeout)
         try:
-            return await self._lease_for(whom, wanted.timeout, wanted.expires_in or None, terms)
+            return await self._lease_for(_whom_of(request), wanted.timeout, wanted.expires_in or None, terms)
         except SessionStateLost:
             self._tell_key_of(request, Untold())
             raise
@@ -233,3 +229,7 @@ class PoolMember(PoolLife):
             self._registry.tell(ConversationTaken(session_id) if is_taken else EndConversation(session_id))
             if isinstance(news, OwnershipEnded):
                 self._registry_actor.hide(session_id)
+
+
+def _whom_of(request: ForwardedRequest) -> Whom:
+    return None, request.upstream, request.headers, request.user, request.gateway_id, request.session_id

@@ -314,7 +314,7 @@ class Serving:
         try:
             self._lender.held(envelope.sender, Held.unpack(envelope.payload))
         except EnvelopeRefused as refusal:
-            self._mail.refused[refusal.reason] += 1
+            self._mail.refuse(refusal)
 
     def beat(self) -> None:
         """Some time has passed."""

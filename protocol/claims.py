@@ -178,10 +178,9 @@ class Claims(Generic[T]):
     def _answered(self, event: Claimed | Refreshed, now: float) -> list[OwnershipEffect[T]]:
         """The bus says who holds it, or says nothing."""
         answer, entry = event.answer, self._entries.get(event.session_id)
-        is_awaited = entry is not None and entry.holding.token == event.token
         if entry is None:
             return self._unknown(event, answer, now)
-        if not is_awaited or entry.state not in (Tenure.CLAIMING, *HELD):
+        if entry.holding.token != event.token or entry.state not in (Tenure.CLAIMING, *HELD):
             return []
         if isinstance(answer, BusUnavailable):
             effects = self._refuse(entry, answer)
